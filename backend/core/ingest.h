@@ -1,0 +1,84 @@
+/*
+ * The backend's ingest: frames of devices in, committed effects out. One step
+ * is one transaction of the store (group commit); what it returns is ordered
+ * commit → broadcast → head → ack (P6) and may be published only because the
+ * commit is done. No sockets, threads, clocks or keys inside.
+ */
+#ifndef NEAP_BACKEND_CORE_INGEST_H
+#define NEAP_BACKEND_CORE_INGEST_H
+
+#include "backend/core/store.h"
+#include "protocol/frame.h"
+#include "protocol/topic.h"
+
+struct ingest;
+
+/* Rules that a test switches off to see that the simulator notices. All false in the product. */
+struct ingest_break {
+	bool publish_as_sent; /* P4: the set goes out as it came */
+	bool no_correct;      /* P5: what was not taken is not republished */
+	bool no_join;	      /* J1: a tombstone keeps no later cells; an unknown delete is not stored */
+	bool no_term;	      /* P1: positions are not checked against terms */
+	bool no_successor;    /* M3: any set number is committed */
+	bool ack_own_seq;     /* P4: the ack carries the set's seq, not the user's head */
+};
+
+struct ingest_config {
+	struct store *store;
+	void (*random)(void *ctx, void *out, size_t len);
+	void *random_ctx;
+	uint64_t far_ahead_ms;	 /* stamps further ahead are bounced [300000] */
+	size_t page_bytes;	 /* of a page's rows [32768] */
+	size_t parts_bytes_user; /* being put together, a user [8 MiB] */
+	size_t parts_bytes;	 /* … in all [64 MiB] */
+	uint64_t parts_ms;	 /* an unfinished frame is dropped after [60000] */
+	struct ingest_break broken;
+};
+
+enum in_type {
+	IN_FRAME,  /* a frame a device published, opened and authenticated */
+	IN_SQL,	   /* someone else wrote the store: look for server-side changes */
+	IN_BROKER, /* the broker does not know our session: publish heads again */
+	IN_TICK,   /* bounds by age; the store's own upkeep */
+};
+
+struct in_event {
+	enum in_type type;
+	const char *user, *device;
+	struct slice frame; /* plaintext */
+};
+
+struct out_message {
+	enum topic_kind kind; /* TOPIC_DOWN, TOPIC_CHANGES or TOPIC_HEAD */
+	struct id user;
+	struct id peer; /* device; or origin: a device or TOPIC_ORIGIN_SERVER */
+	bool retain;
+	struct slice frame; /* plaintext to seal; valid until the next step */
+};
+
+struct out_messages {
+	size_t n, cap;
+	struct out_message *at;
+	struct arena arena;
+};
+void out_messages_free(struct out_messages *o);
+
+/* Takes a new term in the store (P1). NE_DISK, NE_CORRUPT, NE_BUSY. */
+NEAP_CHECK int ingest_open(struct ingest **out, const struct ingest_config *c, uint64_t now_ms,
+			   struct err *e);
+void ingest_close(struct ingest *in);
+
+/*
+ * Handles `n` events in one store transaction and replaces `out`'s content. Malformed frames are
+ * counted and dropped. Errors: NE_BUSY and NE_DISK (nothing was committed or will be published; the
+ * same events may be given again), NE_LOCKED (a newer committer took the store: exit), NE_CORRUPT.
+ */
+NEAP_CHECK int ingest_step(struct ingest *in, uint64_t now_ms, const struct in_event *ev, size_t n,
+			   struct out_messages *out, struct err *e);
+
+struct ingest_stats {
+	uint64_t sets, rows, duplicates, refused, malformed, pages, resets, hellos, server_changes;
+};
+void ingest_stats(const struct ingest *in, struct ingest_stats *out);
+
+#endif

@@ -1,0 +1,20 @@
+# Debian's packages, found by pkg-config. Why each is here: docs/architecture.md.
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(CBOR REQUIRED IMPORTED_TARGET libcbor)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+
+if(NOT NEAP_CORE_ONLY)
+  pkg_check_modules(SSL REQUIRED IMPORTED_TARGET libssl)
+  pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
+  pkg_check_modules(MHD REQUIRED IMPORTED_TARGET libmicrohttpd)
+  pkg_check_modules(ARGON2 REQUIRED IMPORTED_TARGET libargon2)
+  find_library(PAHO_LIBRARY paho-mqtt3as REQUIRED)
+  find_path(PAHO_INCLUDE MQTTAsync.h REQUIRED)
+  find_path(MOSQUITTO_INCLUDE mosquitto_plugin.h REQUIRED)
+endif()

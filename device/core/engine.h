@@ -1,0 +1,129 @@
+/*
+ * The device's sync engine: one step function. Events go in with the time in
+ * them, an ordered list of actions comes out; the only I/O is the database.
+ * Sealing, sockets, login and timers live in the shell around it. Frames come
+ * in and go out as plaintext of protocol/frame.h.
+ */
+#ifndef NEAP_DEVICE_CORE_ENGINE_H
+#define NEAP_DEVICE_CORE_ENGINE_H
+
+#include "device/core/cut.h"
+
+struct engine;
+
+/* Rules that a test switches off to see that the simulator notices. All false in the product. */
+struct engine_break {
+	bool no_hold;	    /* P3: broadcasts at or below a page's head are applied */
+	bool clear_by_stamp; /* M2: an ack clears marks whatever their generation */
+	bool no_join;	    /* J1: an update of an unknown row creates it; a cell mark beats a delete */
+	bool clear_early;   /* marks are dropped at the ack, not when the cursor reaches its head */
+	bool trust_head;    /* P2: sync concludes from the retained head */
+	bool skip_own;	    /* P5: an own seq is skipped even if its marks were overtaken */
+};
+
+struct engine_config {
+	const char *path;
+	const char *vfs; /* NULL: the default */
+	void (*random)(void *ctx, void *out, size_t len);
+	void *random_ctx;
+	/* Tunables; 0 means the default in brackets. */
+	size_t set_rows;	/* rows of a set [2000] */
+	size_t set_bytes;	/* values of a set, before packing [192 KiB] */
+	size_t piece_bytes;	/* a message [LIMIT_PIECE] */
+	size_t inflight_bytes;	/* sealed bytes published and not yet sent on (EV_SENT) [12288] */
+	unsigned inflight_sets; /* published and not acknowledged [8]; halves on busy */
+	uint64_t ack_ms;	/* resend when no acknowledgement came, doubles to 8 times [4000] */
+	uint64_t check_ms;	/* ask the server when nothing was heard, jittered [900000] */
+	struct engine_break broken;
+};
+
+enum event_type {
+	EV_TICK,      /* the deadline was reached, or just look */
+	EV_LINK_UP,   /* connected and subscribed */
+	EV_LINK_DOWN,
+	EV_DOWN,      /* a frame on our `down` */
+	EV_CHANGES,   /* a frame on changes/<origin> */
+	EV_HEAD,      /* a frame on head */
+	EV_SENT,      /* the link took `bytes` of what was published: PUBACK, or written for QoS 0 */
+	EV_LOCAL,     /* the database may have been written by someone else */
+	EV_OFFSET,    /* a clock offset measured at login: server minus ours */
+	EV_SYNC,      /* report ACT_SYNCED once nothing is pending and the server said so */
+};
+
+struct event {
+	enum event_type type;
+	uint64_t now_ms;  /* wall clock, as wrong as the device's */
+	uint64_t mono_ms; /* steady clock for deadlines */
+	union {
+		struct slice frame; /* EV_DOWN, EV_CHANGES, EV_HEAD: plaintext */
+		size_t sent_bytes;
+		int64_t offset_ms;
+		uint64_t sync_id;
+	};
+};
+
+enum action_type {
+	ACT_PUBLISH,  /* seal and publish `frame` on our `up`, report EV_SENT with its length */
+	ACT_KEY,      /* a new group key arrived: store and use it */
+	ACT_SYNCED,   /* `sync_id` is concluded: all is acknowledged and the cursor is at head */
+	ACT_CHANGED,  /* rows of `table` were changed by others */
+	ACT_NEW_SITE, /* state changed so that a person should know: see status */
+};
+
+struct action {
+	enum action_type type;
+	struct slice frame; /* valid until the next engine_step */
+	struct f_key key;
+	uint64_t sync_id;
+	const char *table;
+};
+
+struct actions {
+	size_t n, cap;
+	struct action *at;
+	struct arena arena;
+};
+void actions_free(struct actions *a);
+
+/* NE_NOT_FOUND, NE_LOCKED (not here: the shell holds the lock), NE_DISK, NE_CORRUPT, NE_BUSY. */
+NEAP_CHECK int engine_open(struct engine **out, const struct engine_config *c, struct err *e);
+void engine_close(struct engine *en);
+/* The engine's database, for track and status by the same process. */
+struct devdb *engine_devdb(struct engine *en);
+
+/*
+ * Advances by one event; replaces `out`'s content by what the caller must do,
+ * in order. A malformed frame is not an error of the step: it is counted and
+ * dropped. Errors: NE_DISK, NE_BUSY (try the step again later), NE_CORRUPT,
+ * NE_MEMORY; the database is as before the step, `out` is empty.
+ */
+NEAP_CHECK int engine_step(struct engine *en, const struct event *ev, struct actions *out,
+			   struct err *e);
+
+/* When to deliver EV_TICK, in mono_ms; UINT64_MAX if never. */
+uint64_t engine_deadline_ms(const struct engine *en);
+
+enum engine_state {
+	ENGINE_OFFLINE,
+	ENGINE_HELLO, /* waiting for the server's welcome */
+	ENGINE_READY,
+	ENGINE_PULLING,
+};
+
+struct engine_status {
+	enum engine_state state;
+	uint64_t store, term, cursor, hold, head; /* head: the newest heard of, a hint */
+	bool full_pull;
+	uint64_t acked_number, last_number;
+	uint64_t verified_wall_ms; /* when the server last confirmed, by an echoed nonce, that nothing is missing */
+	size_t inflight_sets, inflight_bytes;
+	int64_t pending_rows, pending_bytes, oldest_pending_ms;
+	int64_t parked_rows, rejected_rows;
+	uint64_t bad_frames;
+	int problem; /* enum ne of what is in the way; NE_OK */
+	char reason[200];
+	char next_step[200];
+};
+NEAP_CHECK int engine_status(struct engine *en, struct engine_status *out, struct err *e);
+
+#endif

@@ -1,0 +1,30 @@
+/* Which tables are synced, and the capture triggers in them. */
+#ifndef NEAP_DEVICE_CORE_TRACK_H
+#define NEAP_DEVICE_CORE_TRACK_H
+
+#include "device/core/devdb.h"
+
+struct track_options {
+	bool append;
+	enum shape_direction direction; /* append tables are always up */
+	int64_t keep_ms;
+	int priority; /* 0 … 9; default 5 for merge, 7 for append */
+};
+
+/*
+ * Tracks an existing table: reads its shape from the catalogue, installs capture, and marks the
+ * rows that are there as inserts with stamp 0 (append: takes them as pending), all in one
+ * transaction. Tracking it again changes options and reinstalls capture. Errors: NE_NOT_FOUND (no
+ * such table, or it is a view, or has no declared primary key: the sentence says how to add one),
+ * NE_LIMIT (columns, tables), NE_USAGE (a name Neap keeps for itself).
+ */
+NEAP_CHECK int track_table(struct devdb *d, const char *table, const struct track_options *o,
+			   struct err *e);
+/* Removes capture, marks and the entry; the app's rows stay. NE_NOT_FOUND. */
+NEAP_CHECK int untrack_table(struct devdb *d, const char *table, struct err *e);
+
+/* The shape of a table of the app, from SQLite's catalogue. Memory from `a`. */
+NEAP_CHECK int track_read_shape(struct db *db, const char *table, const struct track_options *o,
+				struct arena *a, struct shape *out, struct err *e);
+
+#endif

@@ -1,0 +1,239 @@
+/*
+ * Frames: the plaintext of every sealed message. A frame is one deterministic
+ * CBOR array [type, fields…], stored plain or as one zstd frame, whichever is
+ * shorter. docs/protocol.md lists them field by field.
+ */
+#ifndef NEAP_PROTOCOL_FRAME_H
+#define NEAP_PROTOCOL_FRAME_H
+
+#include "protocol/rows.h"
+
+enum frame_type {
+	/* device → backend, on <device>/up */
+	FRAME_HELLO = 1,
+	FRAME_SET = 2,
+	FRAME_PART = 3, /* also down: a piece of a frame too large for one message */
+	FRAME_PULL = 4,
+	FRAME_DECLARE = 5,
+
+	/* backend → device, on <device>/down */
+	FRAME_WELCOME = 16,
+	FRAME_ACK = 17,
+	FRAME_EXPECT = 18,
+	FRAME_BUSY = 19,
+	FRAME_PAGE = 20,
+	FRAME_RESET = 21,
+	FRAME_REFUSE = 22,
+	FRAME_KEY = 23,
+	FRAME_RECEIPT = 24,
+	FRAME_REJECT = 25,
+
+	/* backend → every device of the user */
+	FRAME_CHANGE = 32, /* on changes/<origin> */
+	FRAME_HEAD = 33,   /* on head, retained */
+};
+
+/* Where a device stands. store 0: it has none yet (first sync). */
+struct position {
+	uint64_t store; /* random id of the data store, never 0 */
+	uint64_t term;	/* random id of the committer's term, never 0 */
+	uint64_t cursor;
+	bool full;     /* a full pull is under way … */
+	uint64_t base; /* … that began at this head */
+};
+
+struct f_hello {
+	uint64_t nonce;
+	uint64_t site;
+	uint64_t last_number; /* newest set number given out; 0 none */
+	uint64_t last_cut;    /* its cut id; 0 none */
+	struct position at;
+	size_t n_shape; /* tables it tracks */
+	const struct shape_id *shape;
+};
+
+enum set_flags {
+	SET_PARTIAL = 1, /* an app transaction may continue in the next set */
+};
+
+struct f_set {
+	uint64_t site;
+	uint64_t number; /* > prev */
+	uint64_t prev;	 /* the number before it, 0 for the first */
+	uint64_t cut;	 /* random, never 0 */
+	uint64_t flags;
+	struct slice rows; /* rows_encode with home = site */
+};
+
+struct f_part {
+	uint64_t cut; /* of the set; for a part going down, the nonce it answers */
+	uint64_t index, count;
+	uint64_t size;	      /* of the whole frame */
+	uint8_t digest[32];   /* SHA-256 of the whole frame */
+	struct slice bytes;
+};
+
+struct f_pull {
+	uint64_t nonce;
+	uint64_t number; /* rises by one with each pull of this engine run */
+	struct position at;
+	struct slice token; /* continues within a seq; empty at a page's start */
+	uint64_t credit;    /* bytes the device takes now */
+};
+
+struct f_declare {
+	size_t n;
+	const struct slice *shape; /* encoded shapes */
+};
+
+enum site_status {
+	SITE_OK = 0,
+	SITE_CLASH = 1, /* known under another device of the user: take a new site */
+	SITE_BEHIND = 2, /* the server has a newer number, or another cut id, for this site: a clone
+			    or a restored backup; take a new site */
+};
+
+struct f_welcome {
+	uint64_t nonce;
+	uint64_t store, term, head;
+	uint64_t server_ms;
+	uint64_t site; /* the one asked for */
+	enum site_status site_status;
+	uint64_t last_number; /* newest number committed of that site; 0 none */
+	uint64_t last_cut;
+	size_t n_unknown; /* shapes it wants declared */
+	const struct shape_id *unknown;
+};
+
+struct ack_set {
+	uint64_t number;
+	uint64_t own; /* own seq; 0: null, nothing stands in for the echo */
+};
+
+struct f_ack {
+	uint64_t store, term;
+	uint64_t site;
+	uint64_t number; /* all of the site up to and including this one are committed */
+	uint64_t head;	 /* the user's, in the committing transaction */
+	size_t n;	 /* the sets newly covered, rising */
+	const struct ack_set *set;
+};
+
+struct f_expect {
+	uint64_t store, term;
+	uint64_t site;
+	uint64_t after; /* the newest number committed */
+	uint64_t number; /* of the set that was not its successor */
+};
+
+struct f_busy {
+	uint64_t retry_ms;
+};
+
+struct f_page {
+	uint64_t nonce;
+	uint64_t store, term;
+	uint64_t from, upto; /* takes the cursor from … to …; upto == from while token is not empty */
+	uint64_t head;	     /* at which it was built: rule P3's H */
+	struct slice token;  /* not empty: the seq continues, ask again with it */
+	size_t n_shape;	     /* the declaration of every table in it */
+	const struct slice *shape;
+	struct slice rows; /* rows_encode with home = 0; whole rows */
+};
+
+struct f_reset {
+	uint64_t nonce; /* of the hello or pull it answers */
+	uint64_t store, term, head;
+};
+
+enum refuse_code {
+	REFUSE_UNKNOWN_SHAPE = 1, /* declare `shape` and send again */
+	REFUSE_SITE_CLASH = 2,
+	REFUSE_FAR_AHEAD = 3,	/* stamps beyond now + limit_ms: re-stamp and cut anew */
+	REFUSE_SCHEMA = 4,	/* the policy forbids this table or column */
+	REFUSE_DIRECTION = 5,	/* devices do not write this table */
+	REFUSE_QUOTA = 6,
+	REFUSE_COLLISION = 7,	/* append rows whose identity is taken by other content: new generation */
+	REFUSE_MALFORMED = 8,	/* opened well but is no valid set: a defect, or a newer client */
+	REFUSE_STALE = 9,	/* an old number under a cut id no longer remembered: never committed */
+};
+
+/* The set was not committed; the next one has prev = the same. */
+struct f_refuse {
+	uint64_t store, term;
+	uint64_t site, number, cut;
+	enum refuse_code code;
+	uint64_t server_ms, limit_ms;
+	struct slice text; /* UTF-8 for a person */
+	size_t n_shape;
+	const struct shape_id *shape;
+};
+
+struct f_key {
+	uint64_t epoch; /* of the group key */
+	uint8_t key[32];
+};
+
+/* Which parts of a set have arrived; clears nothing. */
+struct f_receipt {
+	uint64_t cut;
+	size_t n_missing;
+	const uint64_t *missing;
+};
+
+/* Rows of a committed set that were not taken, by key. */
+struct f_reject {
+	uint64_t site, number;
+	struct slice text;
+	struct slice rows; /* keys only */
+};
+
+struct f_change {
+	uint64_t term;
+	uint64_t seq;
+	struct slice rows; /* rows_encode with home = 0: the effect */
+};
+
+struct f_head {
+	uint64_t store, term, head;
+	uint64_t prev_term; /* 0 none */
+	uint64_t first;	    /* first seq of this term for the user */
+};
+
+struct frame {
+	enum frame_type type;
+	union {
+		struct f_hello hello;
+		struct f_set set;
+		struct f_part part;
+		struct f_pull pull;
+		struct f_declare declare;
+		struct f_welcome welcome;
+		struct f_ack ack;
+		struct f_expect expect;
+		struct f_busy busy;
+		struct f_page page;
+		struct f_reset reset;
+		struct f_refuse refuse;
+		struct f_key key;
+		struct f_receipt receipt;
+		struct f_reject reject;
+		struct f_change change;
+		struct f_head head;
+	};
+};
+
+/* Appends the frame's plaintext. NE_LIMIT (out->max), NE_MEMORY. */
+NEAP_CHECK int frame_encode(const struct frame *f, struct buf *out, struct err *e);
+
+/*
+ * Decodes one plaintext: all memory, slices included, from `a`. The
+ * decompressed size is checked before decompressing. Text is checked to be
+ * UTF-8. NE_MALFORMED, NE_LIMIT, NE_MEMORY; `out` is untouched on error.
+ */
+NEAP_CHECK int frame_decode(struct slice plain, struct arena *a, struct frame *out, struct err *e);
+
+/* A constant name such as "set"; "unknown" otherwise. */
+const char *frame_name(enum frame_type type);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * Marks: which cells and rows of a table were written, kept by triggers of
+ * built-in SQL only, so that any process with a stock SQLite is captured. The
+ * device marks what is pending; the server marks what an operator's SQL wrote.
+ *
+ * A mark table `<prefix>` is WITHOUT ROWID, keyed by the table's key columns
+ * (same affinity and collation) and `col`:
+ *   col    index of a column outside the key, or MARK_EXIST, MARK_CANDIDATE
+ *   stamp  version of the newest write of it; rises with every write of the row
+ *   gen    the value of `gen` when it was last written
+ *   site   NULL for this database's own current site
+ *
+ * MARK_CANDIDATE: a row that REPLACE may have displaced through a UNIQUE index;
+ * a delete if the row is gone when the mark is read, nothing otherwise.
+ * MARK_EXIST: an insert if the row is there when the mark is read, else a delete.
+ * Cell marks older than the row's MARK_EXIST may remain; an insert covers every column.
+ */
+#ifndef NEAP_PROTOCOL_MARKS_H
+#define NEAP_PROTOCOL_MARKS_H
+
+#include "protocol/shape.h"
+
+enum mark_col {
+	MARK_EXIST = -1,
+	MARK_CANDIDATE = -2,
+};
+
+struct marks_spec {
+	struct slice table;  /* the captured table */
+	const char *prefix;  /* mark table; triggers are <prefix>_<suffix> */
+	uint16_t n_key, n_col, n_unique;
+	const struct shape_col *key, *col;
+	const struct shape_unique *unique;
+	const char *clock_sql; /* scalar SQL: the least stamp a write may get now; "0" on the server */
+	const char *gen_sql;   /* scalar SQL: the current generation; "0" on the server */
+	const char *guard_sql; /* capture only while this holds; NULL: always */
+};
+
+/* CREATE TABLE of the mark table. */
+NEAP_CHECK int marks_create_table_sql(const struct marks_spec *m, struct buf *out, struct err *e);
+/*
+ * CREATE TRIGGER statements, each ending in ";\n". They survive the app's own conflict clauses,
+ * and capture insert, update, delete, upsert, REPLACE (also through a UNIQUE index, with
+ * recursive_triggers on or off) and changes of the key. Rows with NULL in the key are not captured.
+ */
+NEAP_CHECK int marks_create_triggers_sql(const struct marks_spec *m, struct buf *out,
+					 struct err *e);
+/* DROP TRIGGER IF EXISTS for each of them. */
+NEAP_CHECK int marks_drop_triggers_sql(const struct marks_spec *m, struct buf *out, struct err *e);
+
+#endif
