@@ -13,7 +13,10 @@ struct id {
 	char at[LIMIT_ID + 1];
 };
 
-/* [A-Za-z0-9._-]{1,64}, first character alphanumeric, not "neapd" nor "server". */
+/*
+ * [A-Za-z0-9._-]{1,64}, first character alphanumeric; "neapd", "server" and "changes" are reserved:
+ * a device of the last name would have its `up` where changes of a device named "up" belong.
+ */
 bool id_valid(struct slice s);
 /* Copies a valid id; NE_MALFORMED (with a sentence naming `what`) otherwise. */
 NEAP_CHECK int id_set(struct id *out, struct slice s, const char *what, struct err *e);
