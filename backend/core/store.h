@@ -1,0 +1,265 @@
+/*
+ * The backend's data store as the ingest sees it: users and their sequence of
+ * commits, sites, the catalogue of tables, rows with their registers. The
+ * fleet's data is ordinary SQL tables; everything else is named neap_*.
+ *
+ * This header is the interface, store_sqlite*.c the implementation for SQLite;
+ * one for PostgreSQL implements the same functions. All functions work on one
+ * handle used by one thread at a time. Functions that read or write data take
+ * the user first (rule R5). Unless said otherwise they fail with NE_DISK,
+ * NE_BUSY, NE_CORRUPT or NE_MEMORY and then the transaction has to be rolled back.
+ */
+#ifndef NEAP_BACKEND_CORE_STORE_H
+#define NEAP_BACKEND_CORE_STORE_H
+
+#include "protocol/frame.h"
+#include "protocol/id.h"
+#include "protocol/merge.h"
+
+struct store;
+
+struct store_config {
+	const char *path;
+	const char *vfs;   /* NULL: the default */
+	int busy_ms;	   /* how long a write lock is waited for [5000] */
+	bool existing;	   /* do not create a missing file: NE_NOT_FOUND */
+	void (*random)(void *ctx, void *out, size_t len); /* for the id of a new store */
+	void *random_ctx;
+};
+
+/* Opens or creates a store. NE_NOT_FOUND, NE_CORRUPT (a later format, or no store of ours). */
+NEAP_CHECK int store_open(struct store **out, const struct store_config *c, struct err *e);
+void store_close(struct store *s); /* NULL is allowed; an open transaction is rolled back */
+
+/* ---- terms and transactions ---- */
+
+uint64_t store_id(const struct store *s);   /* never 0 */
+uint64_t store_term(const struct store *s); /* 0 before store_take_term */
+
+/* Becomes the committer: `term` (random, never 0) is the newest from now on (P1). */
+NEAP_CHECK int store_take_term(struct store *s, uint64_t term, struct err *e);
+
+/*
+ * Begins a write transaction. With a term taken: NE_LOCKED if another committer took a newer one.
+ * Until commit or rollback what is read is one snapshot plus this transaction's own writes.
+ */
+NEAP_CHECK int store_begin(struct store *s, struct err *e);
+/* Durable on return. On error nothing of the transaction remains and it is over. */
+NEAP_CHECK int store_commit(struct store *s, struct err *e);
+void store_rollback(struct store *s);
+/*
+ * From here on the writes of this transaction are ingest's own, hidden from the capture of
+ * server-side SQL (J4). Called before the first savepoint that writes data.
+ */
+NEAP_CHECK int store_hide(struct store *s, struct err *e);
+/* One set within the transaction: all of it, or, after store_undo, none of it. Not nested. */
+NEAP_CHECK int store_savepoint(struct store *s, struct err *e);
+NEAP_CHECK int store_keep(struct store *s, struct err *e);
+NEAP_CHECK int store_undo(struct store *s, struct err *e);
+
+/* ---- users ---- */
+
+struct store_user {
+	int64_t uid;
+	struct id name;
+	uint64_t head;	 /* newest seq; 0 none */
+	uint64_t gc_seq; /* tombstones up to here may be gone (P7) */
+	int64_t last_term; /* internal: ordinal of the term of its newest commit */
+};
+
+/* Finds or creates a user. NE_MALFORMED: not a valid id. Works inside and outside a transaction. */
+NEAP_CHECK int store_user_ensure(struct store *s, const char *name, struct store_user *out,
+				 struct err *e);
+NEAP_CHECK int store_user_get(struct store *s, const char *name, struct store_user *out,
+			      bool *found, struct err *e);
+/* The users with uid > after, rising, up to `max`. */
+NEAP_CHECK int store_users(struct store *s, int64_t after, struct store_user *out, size_t max,
+			   size_t *n, struct err *e);
+/* Gives out the user's next seq: u->head + 1 is its head, here and in the store. */
+NEAP_CHECK int store_user_advance(struct store *s, struct store_user *u, struct err *e);
+
+/* For the retained head: the term before ours (0 none) and the first seq of ours for this user. */
+NEAP_CHECK int store_user_term(struct store *s, const struct store_user *u, uint64_t *prev_term,
+			       uint64_t *first, struct err *e);
+/* Whether pages and broadcasts may continue from `at` (P1, P7). */
+NEAP_CHECK int store_position_valid(struct store *s, const struct store_user *u,
+				    const struct position *at, bool *valid, struct err *e);
+
+/* ---- sites ---- */
+
+struct store_site {
+	int64_t id; /* small, of this store; stands in append rows */
+	uint64_t site;
+	struct id device;
+	uint64_t number, cut; /* newest set committed; 0 none */
+	uint64_t sets;	      /* how many sets were committed */
+};
+
+NEAP_CHECK int store_site_get(struct store *s, const struct store_user *u, uint64_t site,
+			      struct store_site *out, bool *found, struct err *e);
+NEAP_CHECK int store_site_add(struct store *s, const struct store_user *u, uint64_t site,
+			      const char *device, struct store_site *out, struct err *e);
+/* Records a committed set; the newest LIMIT_ACK_SETS of a site are remembered. */
+NEAP_CHECK int store_site_commit(struct store *s, const struct store_user *u,
+				 struct store_site *site, uint64_t number, uint64_t cut,
+				 uint64_t own, uint64_t now_ms, size_t rows, struct err *e);
+/* Whether set `number` with this cut id is remembered, and its own seq. */
+NEAP_CHECK int store_site_recall(struct store *s, const struct store_user *u,
+				 const struct store_site *site, uint64_t number, uint64_t cut,
+				 uint64_t *own, bool *found, struct err *e);
+
+/* ---- catalogue ---- */
+
+/* A table of the store; memory of the store's, valid until the next store_declare or rollback. */
+struct store_table {
+	int64_t id;
+	const char *name;	/* in the store: the declared name, or name__2 … */
+	struct shape shape;	/* canonical: every column the table has by now */
+	struct slice encoded;	/* its declaration */
+	struct store_sql *sql;	/* the implementation's */
+};
+
+/* How a declared shape lies in its table. */
+struct store_shape {
+	struct shape shape;
+	struct store_table *table;
+	uint16_t *col;	 /* shape's column → table's column */
+	bool *has;	 /* table's columns the shape has */
+	int32_t *from;	 /* table's column → shape's column, −1 none */
+	bool in_order;	 /* col[] rises */
+};
+
+/* NULL if it was never declared. */
+const struct store_shape *store_shape_find(struct store *s, struct shape_id id);
+/* For rows_decode: finds shapes as store_shape_find does. */
+struct shape_finder store_shapes(struct store *s);
+size_t store_tables(struct store *s, struct store_table *const **out);
+
+enum declare_result {
+	DECLARE_OK,
+	DECLARE_LOCKED,	 /* the policy is locked and this would create a table or column */
+	DECLARE_LIMIT,	 /* columns, tables of the user, or of the server */
+	DECLARE_REFUSED, /* a name the store cannot have */
+};
+
+/*
+ * Takes note of a shape, creating its table or adding columns. Known shapes only join the user's
+ * list of tables. Anything but DECLARE_OK changed nothing and has a sentence in `e`.
+ */
+NEAP_CHECK int store_declare(struct store *s, const struct store_user *u, struct slice encoded,
+			     enum declare_result *result, struct err *e);
+NEAP_CHECK int store_schema_lock(struct store *s, bool locked, struct err *e);
+NEAP_CHECK int store_schema_locked(struct store *s, bool *locked, struct err *e);
+
+/* ---- rows of merge tables ---- */
+
+/* What the store holds of a row besides its values in the table. */
+struct store_row {
+	struct standing st;
+	uint64_t seq;	  /* newest seq that changed it; 0 none */
+	struct val *kept; /* values of cells of a row that is not alive; where st.has */
+};
+
+/* Arrays for rows of `t`, from `a`. NE_MEMORY. */
+NEAP_CHECK int store_row_init(const struct store_table *t, struct arena *a, struct store_row *row,
+			      struct err *e);
+/* Reads the registers of `key`; kept values are copied into `a`. */
+NEAP_CHECK int store_row_get(struct store *s, const struct store_user *u, struct store_table *t,
+			     const struct val *key, struct arena *a, struct store_row *row,
+			     struct err *e);
+/* Stores the registers; `existed`: whether store_row_get found it known. */
+NEAP_CHECK int store_row_put(struct store *s, const struct store_user *u, struct store_table *t,
+			     const struct val *key, const struct store_row *row, bool existed,
+			     struct err *e);
+
+/* The row in the table itself: values of every column, copied into `a`. */
+NEAP_CHECK int store_values_get(struct store *s, const struct store_user *u,
+				struct store_table *t, const struct val *key, struct arena *a,
+				struct val *out, bool *found, struct err *e);
+NEAP_CHECK int store_values_insert(struct store *s, const struct store_user *u,
+				   struct store_table *t, const struct val *key,
+				   const struct val *values, struct err *e);
+/* Writes the columns whose flag is set. */
+NEAP_CHECK int store_values_update(struct store *s, const struct store_user *u,
+				   struct store_table *t, const struct val *key,
+				   const struct val *values, const bool *write, struct err *e);
+NEAP_CHECK int store_values_delete(struct store *s, const struct store_user *u,
+				   struct store_table *t, const struct val *key, struct err *e);
+
+/* ---- rows of append tables ---- */
+
+struct store_appended {
+	size_t added, duplicates;
+	bool collision; /* an identity is taken by other content: undo the savepoint */
+	int64_t collision_n;
+};
+/* Adds rows by identity (site, gen, n); those received before are compared, never added twice (J3). */
+NEAP_CHECK int store_append(struct store *s, const struct store_user *u,
+			    const struct store_site *site, const struct store_shape *shape,
+			    const struct row *rows, size_t n, struct store_appended *out,
+			    struct err *e);
+
+/* ---- pages ---- */
+
+struct store_page {
+	uint64_t upto;	    /* the cursor after it */
+	struct slice token; /* not empty: the seq after the cursor continues */
+	struct rows rows;
+	size_t n_table;
+	struct store_table **table; /* of rows.table[i] */
+};
+/*
+ * Current rows with seq > cursor in seq order, at most about `bytes` of them (always one row),
+ * never splitting a seq but by token. `token` is one of a page from the same cursor, or empty.
+ * NE_MALFORMED: not a token of ours. Memory from `a`.
+ */
+NEAP_CHECK int store_page(struct store *s, const struct store_user *u, uint64_t cursor,
+			  struct slice token, size_t bytes, struct arena *a,
+			  struct store_page *out, struct err *e);
+
+/* ---- server-side SQL (J4) ---- */
+
+/* True if someone else wrote to the store since the last call that answered true. */
+NEAP_CHECK int store_foreign_writes(struct store *s, bool *any, struct err *e);
+
+/* A row that someone's SQL touched. Memory valid until the callback returns. */
+struct store_touched {
+	struct store_table *table;
+	const struct val *key;
+	bool exist;	  /* inserted, replaced or deleted */
+	const bool *cell; /* columns written */
+};
+/*
+ * Calls `fn` for each touched row of a known user, by user and table, and forgets the marks.
+ * Those of unknown users stay until the user exists. A nonzero result of `fn` ends it.
+ */
+NEAP_CHECK int store_touched(struct store *s,
+			     int (*fn)(void *ctx, const struct store_user *u,
+				       const struct store_touched *t, struct err *e),
+			     void *ctx, struct err *e);
+/* Greatest stamp the server itself issued. */
+uint64_t store_issued(const struct store *s);
+NEAP_CHECK int store_set_issued(struct store *s, uint64_t stamp, struct err *e);
+
+/* ---- upkeep and status ---- */
+
+/* Removes tombstones last changed before `before_ms`, raising gc_seq (P7); at most about `max`. */
+NEAP_CHECK int store_gc(struct store *s, uint64_t before_ms, size_t max, size_t *removed,
+			struct err *e);
+
+struct store_device_status {
+	struct id user, device;
+	uint64_t site, number, sets, rows, seen_ms, head;
+};
+NEAP_CHECK int store_each_device(struct store *s,
+				 int (*fn)(void *ctx, const struct store_device_status *d),
+				 void *ctx, struct err *e);
+struct store_table_status {
+	const struct store_table *table;
+	int64_t rows, parked, tombstones;
+};
+NEAP_CHECK int store_each_table(struct store *s,
+				int (*fn)(void *ctx, const struct store_table_status *t), void *ctx,
+				struct err *e);
+
+#endif
