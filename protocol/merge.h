@@ -13,7 +13,7 @@
 
 /* What the server holds of a row: registers of every column, also of a dead or unknown row. */
 struct standing {
-	bool known;	 /* false: no trace of this key; existence counts as dead at (0, 0) */
+	bool known; /* false: no trace of this key; existence counts as dead at (0, 0) */
 	bool alive;
 	struct reg exist;
 	uint16_t n_col;
@@ -22,12 +22,16 @@ struct standing {
 };
 
 struct merge_result {
-	bool exist_taken;  /* existence moved to the incoming register */
-	bool revived;	   /* … and the row became alive: the whole row is the effect */
-	bool lost;	   /* something was not taken as sent: the sender is corrected (P5) */
-	bool any;	   /* something was taken */
-	bool *cell_taken;  /* row->n_cell flags, supplied by the caller */
-	bool *cell_voided; /* n_col flags, supplied by the caller: standing cell older than the new existence */
+	bool exist_taken; /* existence moved to the incoming register */
+	bool revived;	  /* … and the row became alive: the whole row is the effect */
+	bool lost;	  /* something was not taken as sent: the sender is corrected (P5) */
+	bool any;	  /* something was taken */
+	bool *cell_taken; /* row->n_cell flags, supplied by the caller */
+	/*
+	 * n_col flags, supplied by the caller: the standing cell was older than the new existence,
+	 * and nothing incoming took its place.
+	 */
+	bool *cell_voided;
 };
 
 /*
