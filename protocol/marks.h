@@ -3,10 +3,12 @@
  * built-in SQL only, so that any process with a stock SQLite is captured. The
  * device marks what is pending; the server marks what an operator's SQL wrote.
  *
- * A mark table `<prefix>` is WITHOUT ROWID, keyed by the table's key columns
- * (same affinity and collation) and `col`:
+ * A mark table `<prefix>` is WITHOUT ROWID, its primary key (k0, k1, …, col):
+ *   k0 …   the table's key columns in key order, same affinity and collation
  *   col    index of a column outside the key, or MARK_EXIST, MARK_CANDIDATE
- *   stamp  version of the newest write of it; rises with every write of the row
+ *   stamp  version of the newest write of it: at least what clock_sql says, and rising with
+ *          every write of the same mark. Whoever reads marks and tells others raises the clock
+ *          above what it read (the device: floor), so later writes are later in every mark
  *   gen    the value of `gen` when it was last written
  *   site   NULL for this database's own current site
  *
@@ -14,6 +16,12 @@
  * a delete if the row is gone when the mark is read, nothing otherwise.
  * MARK_EXIST: an insert if the row is there when the mark is read, else a delete.
  * Cell marks older than the row's MARK_EXIST may remain; an insert covers every column.
+ * A key that changes only in spelling ('a' to 'A' under NOCASE) is MARK_EXIST: the row in the table
+ * has the new spelling, the mark may have the old one.
+ *
+ * REPLACE through a UNIQUE index that is partial, on an expression or of another collation than its
+ * column's is seen only with recursive_triggers on. The triggers name the columns, so ALTER TABLE …
+ * DROP COLUMN needs them dropped first.
  */
 #ifndef NEAP_PROTOCOL_MARKS_H
 #define NEAP_PROTOCOL_MARKS_H
