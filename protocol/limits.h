@@ -19,6 +19,7 @@ enum neap_limits {
 	LIMIT_VALUE = 3670016,		  /* bytes of one value: 3.5 MiB */
 	LIMIT_SET = 4 * 1024 * 1024,	  /* bytes of an encoded set, before compression */
 	LIMIT_DECODED = 16 * 1024 * 1024, /* bytes of memory for one decoded message */
+	LIMIT_FRAME = 5 * 1024 * 1024,	  /* bytes of a frame: a set and what goes with it */
 	LIMIT_SLICE = 256 * 1024,	  /* bytes compressed at a time; what one zstd frame may hold */
 	LIMIT_PIECE = 4096,		  /* bytes of a part of a set as a device sends it */
 	LIMIT_MESSAGE = 61440,		  /* bytes of a sealed message; the broker takes 65536 in all */

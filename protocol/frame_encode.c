@@ -1,0 +1,315 @@
+#include <string.h>
+
+#include "protocol/cbor_write.h"
+#include "protocol/frame.h"
+#include "protocol/frame_layout.h"
+#include "protocol/zst.h"
+
+/* Every integer of a frame fits SQLite's: the decoder refuses others, so none is sent. */
+static int put(struct buf *out, uint64_t v)
+{
+	if (v > INT64_MAX)
+		return NE_USAGE;
+	return cbor_put_uint(out, v);
+}
+
+/* The head of the frame's array and its first item, the type. */
+static int open_frame(struct buf *out, enum frame_type type, size_t n_field)
+{
+	TRY(cbor_put_array(out, n_field + 1));
+	return cbor_put_uint(out, type);
+}
+
+static int put_all(struct buf *out, const uint64_t *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		TRY(put(out, v[i]));
+	return 0;
+}
+
+static int put_position(struct buf *out, const struct position *p)
+{
+	TRY(cbor_put_array(out, POSITION_FIELDS));
+	const uint64_t v[POSITION_FIELDS] = {p->store, p->term, p->cursor, p->full, p->base};
+	return put_all(out, v, POSITION_FIELDS);
+}
+
+static int put_ids(struct buf *out, const struct shape_id *id, size_t n)
+{
+	return cbor_put_bytes(out, slice_of(id, n * sizeof *id));
+}
+
+static int put_slices(struct buf *out, const struct slice *s, size_t n)
+{
+	TRY(cbor_put_array(out, n));
+	for (size_t i = 0; i < n; i++)
+		TRY(cbor_put_bytes(out, s[i]));
+	return 0;
+}
+
+static int put_hello(struct buf *out, const struct f_hello *f)
+{
+	const uint64_t v[] = {f->nonce, f->site, f->last_number, f->last_cut};
+	TRY(open_frame(out, FRAME_HELLO, HELLO_FIELDS));
+	TRY(put_all(out, v, 4));
+	TRY(put_position(out, &f->at));
+	return put_ids(out, f->shape, f->n_shape);
+}
+
+/* The usual set follows the number before it and has no flags: two fields that are left out. */
+static int put_set(struct buf *out, const struct f_set *f)
+{
+	bool usual = f->prev == f->number - 1 && f->flags == 0;
+	const uint64_t v[] = {f->site, f->number, f->cut};
+	TRY(open_frame(out, FRAME_SET, usual ? SET_SHORT_FIELDS : SET_FIELDS));
+	TRY(put_all(out, v, 3));
+	TRY(cbor_put_bytes(out, f->rows));
+	if (usual)
+		return 0;
+	TRY(put(out, f->prev));
+	return put(out, f->flags);
+}
+
+static int put_part(struct buf *out, const struct f_part *f)
+{
+	const uint64_t v[] = {f->cut, f->index, f->count, f->size};
+	TRY(open_frame(out, FRAME_PART, PART_FIELDS));
+	TRY(put_all(out, v, 4));
+	TRY(cbor_put_bytes(out, slice_of(f->digest, sizeof f->digest)));
+	return cbor_put_bytes(out, f->bytes);
+}
+
+static int put_pull(struct buf *out, const struct f_pull *f)
+{
+	TRY(open_frame(out, FRAME_PULL, PULL_FIELDS));
+	TRY(put(out, f->nonce));
+	TRY(put(out, f->number));
+	TRY(put_position(out, &f->at));
+	TRY(cbor_put_bytes(out, f->token));
+	return put(out, f->credit);
+}
+
+static int put_declare(struct buf *out, const struct f_declare *f)
+{
+	TRY(open_frame(out, FRAME_DECLARE, DECLARE_FIELDS));
+	return put_slices(out, f->shape, f->n);
+}
+
+static int put_welcome(struct buf *out, const struct f_welcome *f)
+{
+	const uint64_t v[] = {f->nonce, f->store,	f->term,	f->head,    f->server_ms,
+			      f->site,	f->site_status, f->last_number, f->last_cut};
+	TRY(open_frame(out, FRAME_WELCOME, WELCOME_FIELDS));
+	TRY(put_all(out, v, 9));
+	return put_ids(out, f->unknown, f->n_unknown);
+}
+
+static int put_ack(struct buf *out, const struct f_ack *f)
+{
+	const uint64_t v[] = {f->store, f->term, f->site, f->number, f->head};
+	TRY(open_frame(out, FRAME_ACK, ACK_FIELDS));
+	TRY(put_all(out, v, 5));
+	TRY(cbor_put_array(out, 2 * f->n));
+	for (size_t i = 0; i < f->n; i++) {
+		TRY(put(out, f->set[i].number));
+		TRY(put(out, f->set[i].own));
+	}
+	return 0;
+}
+
+static int put_expect(struct buf *out, const struct f_expect *f)
+{
+	const uint64_t v[EXPECT_FIELDS] = {f->store, f->term, f->site, f->after, f->number};
+	TRY(open_frame(out, FRAME_EXPECT, EXPECT_FIELDS));
+	return put_all(out, v, EXPECT_FIELDS);
+}
+
+static int put_busy(struct buf *out, const struct f_busy *f)
+{
+	TRY(open_frame(out, FRAME_BUSY, BUSY_FIELDS));
+	return put(out, f->retry_ms);
+}
+
+static int put_page(struct buf *out, const struct f_page *f)
+{
+	const uint64_t v[] = {f->nonce, f->store, f->term, f->from, f->upto, f->head};
+	TRY(open_frame(out, FRAME_PAGE, PAGE_FIELDS));
+	TRY(put_all(out, v, 6));
+	TRY(cbor_put_bytes(out, f->token));
+	TRY(put_slices(out, f->shape, f->n_shape));
+	return cbor_put_bytes(out, f->rows);
+}
+
+static int put_reset(struct buf *out, const struct f_reset *f)
+{
+	const uint64_t v[RESET_FIELDS] = {f->nonce, f->store, f->term, f->head};
+	TRY(open_frame(out, FRAME_RESET, RESET_FIELDS));
+	return put_all(out, v, RESET_FIELDS);
+}
+
+static int put_refuse(struct buf *out, const struct f_refuse *f)
+{
+	const uint64_t v[] = {f->store, f->term, f->site,      f->number,
+			      f->cut,	f->code, f->server_ms, f->limit_ms};
+	TRY(open_frame(out, FRAME_REFUSE, REFUSE_FIELDS));
+	TRY(put_all(out, v, 8));
+	TRY(cbor_put_text(out, f->text));
+	return put_ids(out, f->shape, f->n_shape);
+}
+
+static int put_key(struct buf *out, const struct f_key *f)
+{
+	TRY(open_frame(out, FRAME_KEY, KEY_FIELDS));
+	TRY(put(out, f->epoch));
+	return cbor_put_bytes(out, slice_of(f->key, sizeof f->key));
+}
+
+static int put_receipt(struct buf *out, const struct f_receipt *f)
+{
+	TRY(open_frame(out, FRAME_RECEIPT, RECEIPT_FIELDS));
+	TRY(put(out, f->cut));
+	TRY(cbor_put_array(out, f->n_missing));
+	return put_all(out, f->missing, f->n_missing);
+}
+
+static int put_reject(struct buf *out, const struct f_reject *f)
+{
+	TRY(open_frame(out, FRAME_REJECT, REJECT_FIELDS));
+	TRY(put(out, f->site));
+	TRY(put(out, f->number));
+	TRY(cbor_put_text(out, f->text));
+	return cbor_put_bytes(out, f->rows);
+}
+
+static int put_change(struct buf *out, const struct f_change *f)
+{
+	TRY(open_frame(out, FRAME_CHANGE, CHANGE_FIELDS));
+	TRY(put(out, f->term));
+	TRY(put(out, f->seq));
+	return cbor_put_bytes(out, f->rows);
+}
+
+static int put_head(struct buf *out, const struct f_head *f)
+{
+	const uint64_t v[HEAD_FIELDS] = {f->store, f->term, f->head, f->prev_term, f->first};
+	TRY(open_frame(out, FRAME_HEAD, HEAD_FIELDS));
+	return put_all(out, v, HEAD_FIELDS);
+}
+
+static int put_frame(struct buf *out, const struct frame *f)
+{
+	switch (f->type) {
+	case FRAME_HELLO:
+		return put_hello(out, &f->hello);
+	case FRAME_SET:
+		return put_set(out, &f->set);
+	case FRAME_PART:
+		return put_part(out, &f->part);
+	case FRAME_PULL:
+		return put_pull(out, &f->pull);
+	case FRAME_DECLARE:
+		return put_declare(out, &f->declare);
+	case FRAME_WELCOME:
+		return put_welcome(out, &f->welcome);
+	case FRAME_ACK:
+		return put_ack(out, &f->ack);
+	case FRAME_EXPECT:
+		return put_expect(out, &f->expect);
+	case FRAME_BUSY:
+		return put_busy(out, &f->busy);
+	case FRAME_PAGE:
+		return put_page(out, &f->page);
+	case FRAME_RESET:
+		return put_reset(out, &f->reset);
+	case FRAME_REFUSE:
+		return put_refuse(out, &f->refuse);
+	case FRAME_KEY:
+		return put_key(out, &f->key);
+	case FRAME_RECEIPT:
+		return put_receipt(out, &f->receipt);
+	case FRAME_REJECT:
+		return put_reject(out, &f->reject);
+	case FRAME_CHANGE:
+		return put_change(out, &f->change);
+	case FRAME_HEAD:
+		return put_head(out, &f->head);
+	}
+	return NE_USAGE;
+}
+
+/* Parts carry compressed bytes already; a key is random; small frames only grow. */
+static bool worth_compressing(const struct frame *f, size_t len)
+{
+	return f->type != FRAME_PART && f->type != FRAME_KEY && len >= FRAME_COMPRESS_FROM;
+}
+
+/* Replaces the frame that begins at `start` by its compressed form if that is shorter. */
+static int compress(struct buf *out, size_t start)
+{
+	struct slice plain = slice_of(out->at + start, out->len - start);
+	struct buf z = {.max = LIMIT_FRAME + LIMIT_FRAME / 64};
+	int rc = buf_put_u8(&z, FRAME_COMPRESSED);
+	if (!rc)
+		rc = zst_compress(plain, &z);
+	if (!rc && z.len < plain.len) {
+		memcpy(out->at + start, z.at, z.len);
+		out->len = start + z.len;
+	}
+	buf_free(&z);
+	return rc;
+}
+
+int frame_encode(const struct frame *f, struct buf *out, struct err *e)
+{
+	size_t start = out->len;
+	int rc = put_frame(out, f);
+	if (!rc && out->len - start > LIMIT_FRAME)
+		rc = NE_LIMIT;
+	if (!rc && worth_compressing(f, out->len - start))
+		rc = compress(out, start);
+	if (!rc)
+		return 0;
+	out->len = start;
+	return err_set(e, rc, "a %s frame cannot be encoded: %s", frame_name(f->type), ne_name(rc));
+}
+
+const char *frame_name(enum frame_type type)
+{
+	switch (type) {
+	case FRAME_HELLO:
+		return "hello";
+	case FRAME_SET:
+		return "set";
+	case FRAME_PART:
+		return "part";
+	case FRAME_PULL:
+		return "pull";
+	case FRAME_DECLARE:
+		return "declare";
+	case FRAME_WELCOME:
+		return "welcome";
+	case FRAME_ACK:
+		return "ack";
+	case FRAME_EXPECT:
+		return "expect";
+	case FRAME_BUSY:
+		return "busy";
+	case FRAME_PAGE:
+		return "page";
+	case FRAME_RESET:
+		return "reset";
+	case FRAME_REFUSE:
+		return "refuse";
+	case FRAME_KEY:
+		return "key";
+	case FRAME_RECEIPT:
+		return "receipt";
+	case FRAME_REJECT:
+		return "reject";
+	case FRAME_CHANGE:
+		return "change";
+	case FRAME_HEAD:
+		return "head";
+	}
+	return "unknown";
+}

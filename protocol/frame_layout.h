@@ -1,0 +1,33 @@
+/* What frame_encode.c and frame_decode.c share: the number of fields after each frame's type. */
+#ifndef NEAP_PROTOCOL_FRAME_LAYOUT_H
+#define NEAP_PROTOCOL_FRAME_LAYOUT_H
+
+enum {
+	/* First byte of a compressed plaintext; a plain one begins with its CBOR array, 0x82 …
+	   0x8b. */
+	FRAME_COMPRESSED = 1,
+	/* Below this many bytes zstd gains nothing on columnar rows. */
+	FRAME_COMPRESS_FROM = 192,
+
+	POSITION_FIELDS = 5,
+	HELLO_FIELDS = 6,
+	SET_SHORT_FIELDS = 4,
+	SET_FIELDS = 6,
+	PART_FIELDS = 6,
+	PULL_FIELDS = 5,
+	DECLARE_FIELDS = 1,
+	WELCOME_FIELDS = 10,
+	ACK_FIELDS = 6,
+	EXPECT_FIELDS = 5,
+	BUSY_FIELDS = 1,
+	PAGE_FIELDS = 9,
+	RESET_FIELDS = 4,
+	REFUSE_FIELDS = 10,
+	KEY_FIELDS = 2,
+	RECEIPT_FIELDS = 2,
+	REJECT_FIELDS = 4,
+	CHANGE_FIELDS = 3,
+	HEAD_FIELDS = 5,
+};
+
+#endif
