@@ -13,12 +13,12 @@ struct engine;
 
 /* Rules that a test switches off to see that the simulator notices. All false in the product. */
 struct engine_break {
-	bool no_hold;	    /* P3: broadcasts at or below a page's head are applied */
+	bool no_hold;	     /* P3: broadcasts at or below a page's head are applied */
 	bool clear_by_stamp; /* M2: an ack clears marks whatever their generation */
-	bool no_join;	    /* J1: an update of an unknown row creates it; a cell mark beats a delete */
-	bool clear_early;   /* marks are dropped at the ack, not when the cursor reaches its head */
-	bool trust_head;    /* P2: sync concludes from the retained head */
-	bool skip_own;	    /* P5: an own seq is skipped even if its marks were overtaken */
+	bool no_join; /* J1: an update of an unknown row creates it; a cell mark beats a delete */
+	bool clear_early; /* marks are dropped at the ack, not when the cursor reaches its head */
+	bool trust_head;  /* P2: sync concludes from the retained head */
+	bool skip_own;	  /* P5: an own seq is skipped even if its marks were overtaken */
 };
 
 struct engine_config {
@@ -38,16 +38,16 @@ struct engine_config {
 };
 
 enum event_type {
-	EV_TICK,      /* the deadline was reached, or just look */
-	EV_LINK_UP,   /* connected and subscribed */
+	EV_TICK,    /* the deadline was reached, or just look */
+	EV_LINK_UP, /* connected and subscribed */
 	EV_LINK_DOWN,
-	EV_DOWN,      /* a frame on our `down` */
-	EV_CHANGES,   /* a frame on changes/<origin> */
-	EV_HEAD,      /* a frame on head */
-	EV_SENT,      /* the link took `bytes` of what was published: PUBACK, or written for QoS 0 */
-	EV_LOCAL,     /* the database may have been written by someone else */
-	EV_OFFSET,    /* a clock offset measured at login: server minus ours */
-	EV_SYNC,      /* report ACT_SYNCED once nothing is pending and the server said so */
+	EV_DOWN,    /* a frame on our `down` */
+	EV_CHANGES, /* a frame on changes/<origin> */
+	EV_HEAD,    /* a frame on head */
+	EV_SENT,    /* the link took `bytes` of what was published: PUBACK, or written for QoS 0 */
+	EV_LOCAL,   /* the database may have been written by someone else */
+	EV_OFFSET,  /* a clock offset measured at login: server minus ours */
+	EV_SYNC,    /* report ACT_SYNCED once nothing is pending and the server said so */
 };
 
 struct event {
@@ -115,7 +115,8 @@ struct engine_status {
 	uint64_t store, term, cursor, hold, head; /* head: the newest heard of, a hint */
 	bool full_pull;
 	uint64_t acked_number, last_number;
-	uint64_t verified_wall_ms; /* when the server last confirmed, by an echoed nonce, that nothing is missing */
+	uint64_t verified_wall_ms; /* when the server last confirmed, by an echoed nonce, that
+				      nothing is missing */
 	size_t inflight_sets, inflight_bytes;
 	int64_t pending_rows, pending_bytes, oldest_pending_ms;
 	int64_t parked_rows, rejected_rows;

@@ -1,0 +1,502 @@
+#include "device/core/apply.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/core/apply_internal.h"
+
+/* Rows taken out because they collided, until all others of the call are written. */
+struct set_aside {
+	struct image *image;
+	struct set_aside *next;
+};
+
+/* One table's part of a call. Large, so on the heap. */
+struct work {
+	struct target tg;
+	bool joined;
+	int key_of[LIMIT_KEY_COLUMNS]; /* our key column → theirs */
+	int col_of[LIMIT_COLUMNS];     /* our column → theirs; −1 none */
+	int cell_of[LIMIT_COLUMNS];    /* their column → the row's cell; −1 none */
+	uint64_t stamp_max;
+	struct arena arena; /* of the rows set aside */
+	struct set_aside *aside;
+
+	/* Of the row under way. */
+	struct image image;
+	struct row row;
+	struct cell cell[LIMIT_COLUMNS];
+	struct pending pending;
+	bool has_mark[LIMIT_COLUMNS];
+	struct reg mark[LIMIT_COLUMNS];
+	int64_t gen[LIMIT_COLUMNS], exist_gen;
+	struct apply_plan plan;
+	bool write[LIMIT_COLUMNS], drop[LIMIT_COLUMNS];
+	bool parked;
+	struct arena row_arena;
+};
+
+enum { ASIDE_MEMORY = LIMIT_DECODED, ROW_MEMORY = 2 * LIMIT_DECODED };
+
+static bool name_eq(struct slice a, struct slice b)
+{
+	return a.len == b.len &&
+	       !sqlite3_strnicmp((const char *)a.at, (const char *)b.at, (int)a.len);
+}
+
+static int find_col(const struct shape_col *col, int n, struct slice name)
+{
+	for (int i = 0; i < n; i++) {
+		if (name_eq(col[i].name, name))
+			return i;
+	}
+	return -1;
+}
+
+/* False if the keys are not the same columns: such a table cannot be merged. */
+static bool map_columns(struct work *w, const struct shape *theirs)
+{
+	const struct shape *ours = &w->tg.t->shape;
+
+	if (ours->n_key != theirs->n_key)
+		return false;
+	for (int i = 0; i < ours->n_key; i++) {
+		w->key_of[i] = find_col(theirs->key, theirs->n_key, ours->key[i].name);
+		if (w->key_of[i] < 0)
+			return false;
+	}
+	for (int i = 0; i < ours->n_col; i++)
+		w->col_of[i] = find_col(theirs->col, theirs->n_col, ours->col[i].name);
+	return true;
+}
+
+int target_open(struct target *tg, struct devdb *d, struct tracked *t, struct applied *out,
+		struct err *e)
+{
+	struct buf text = {.max = 128};
+	int64_t any;
+	int rc;
+
+	*tg = (struct target){.d = d, .t = t, .out = out};
+	TRY(table_sql_prepare(d, t, &tg->sql, e));
+	rc = buf_printf(&text, "SELECT EXISTS(SELECT 1 FROM \"%s\")", t->marks);
+	if (!rc)
+		rc = buf_terminate(&text);
+	if (!rc)
+		rc = db_int(d->db, (const char *)text.at, 0, &any, e);
+	buf_free(&text);
+	TRY(rc);
+	tg->any_marks = any;
+	TRY(db_int(d->db, "SELECT EXISTS(SELECT 1 FROM neap_parked)", 0, &any, e));
+	tg->any_parked = any;
+	return NE_OK;
+}
+
+static void raise_stamp(struct work *w, uint64_t stamp)
+{
+	if (stamp > w->stamp_max)
+		w->stamp_max = stamp;
+}
+
+/* The incoming row in our columns, ascending. */
+static void map_row(struct work *w, const struct row *in, uint16_t n_theirs)
+{
+	const struct shape *s = &w->tg.t->shape;
+	uint16_t n = 0;
+
+	memset(&w->image, 0, sizeof(w->image));
+	for (int i = 0; i < s->n_key; i++)
+		w->image.key[i] = in->key[w->key_of[i]];
+	for (int i = 0; i < n_theirs; i++)
+		w->cell_of[i] = -1;
+	for (int i = 0; i < in->n_cell; i++) {
+		w->cell_of[in->cell[i].col] = i;
+		raise_stamp(w, in->cell[i].reg.stamp);
+	}
+	if (in->exist != EXIST_NONE)
+		raise_stamp(w, in->exist_reg.stamp);
+	for (uint16_t i = 0; i < s->n_col; i++) {
+		int at = w->col_of[i] < 0 ? -1 : w->cell_of[w->col_of[i]];
+
+		if (at < 0)
+			continue;
+		w->cell[n] = in->cell[at];
+		w->cell[n++].col = i;
+	}
+	w->row = *in;
+	w->row.key = w->image.key;
+	w->row.cell = w->cell;
+	w->row.n_cell = n;
+	w->image.exist = in->exist;
+	w->image.exist_reg = in->exist_reg;
+}
+
+static int find_row(struct work *w, bool *found, struct err *e)
+{
+	struct target *tg = &w->tg;
+
+	TRY(sql_bind_key(tg->d, tg->sql.find, 1, tg->t, w->image.key, e));
+	TRY(db_step(tg->d->db, tg->sql.find, found, e));
+	sqlite3_reset(tg->sql.find);
+	return NE_OK;
+}
+
+static void take_mark(struct work *w, sqlite3_stmt *s)
+{
+	int64_t col = sqlite3_column_int64(s, 0);
+	struct reg reg = {.stamp = (uint64_t)sqlite3_column_int64(s, 1),
+			  .site = sqlite3_column_type(s, 3) == SQLITE_NULL
+					  ? w->tg.d->site
+					  : (uint64_t)sqlite3_column_int64(s, 3)};
+	int64_t gen = sqlite3_column_int64(s, 2);
+
+	if (col == MARK_EXIST || (col == MARK_CANDIDATE && !w->pending.row_exists)) {
+		if (!w->pending.has_exist || reg_cmp(reg, w->pending.exist) > 0)
+			w->pending.exist = reg;
+		w->pending.has_exist = true;
+		if (gen > w->exist_gen)
+			w->exist_gen = gen;
+	} else if (col >= 0 && col < w->pending.n_col) {
+		w->has_mark[col] = true;
+		w->mark[col] = reg;
+		w->gen[col] = gen;
+	}
+}
+
+static int read_marks(struct work *w, struct err *e)
+{
+	sqlite3_stmt *s = w->tg.sql.marks;
+	bool more = true;
+
+	w->pending.has_exist = false;
+	w->pending.n_col = w->tg.t->shape.n_col;
+	w->pending.has = w->has_mark;
+	w->pending.cell = w->mark;
+	w->exist_gen = 0;
+	memset(w->has_mark, 0, sizeof(w->has_mark));
+	if (!w->tg.any_marks)
+		return NE_OK;
+	TRY(sql_bind_key(w->tg.d, s, 1, w->tg.t, w->image.key, e));
+	while (more) {
+		TRY(db_step(w->tg.d->db, s, &more, e));
+		if (more)
+			take_mark(w, s);
+	}
+	sqlite3_reset(s);
+	return NE_OK;
+}
+
+static void overtook(struct work *w, int64_t gen)
+{
+	struct applied *out = w->tg.out;
+
+	out->overtook = true;
+	if (gen > out->overtook_gen)
+		out->overtook_gen = gen;
+}
+
+static int drop_mark(struct work *w, int col, int64_t gen, struct err *e)
+{
+	struct target *tg = &w->tg;
+
+	overtook(w, gen);
+	TRY(sql_bind_key(tg->d, tg->sql.drop_mark, 1, tg->t, w->image.key, e));
+	if (sqlite3_bind_int(tg->sql.drop_mark, tg->t->shape.n_key + 1, col))
+		return db_error(tg->d->db, e, "dropping a mark");
+	return db_run(tg->d->db, tg->sql.drop_mark, e);
+}
+
+static int drop_marks(struct work *w, struct err *e)
+{
+	if (w->plan.drop_exist_mark) {
+		TRY(drop_mark(w, MARK_EXIST, w->exist_gen, e));
+		TRY(drop_mark(w, MARK_CANDIDATE, w->exist_gen, e));
+	}
+	for (int i = 0; i < w->pending.n_col; i++) {
+		if (w->plan.drop_mark[i])
+			TRY(drop_mark(w, i, w->gen[i], e));
+	}
+	return NE_OK;
+}
+
+/* J1 broken, so that a test can see it noticed. False: leave the row alone. */
+static bool unjoin(struct work *w)
+{
+	if (w->row.exist == EXIST_NONE && !w->pending.row_exists && w->row.n_cell) {
+		w->plan.action = APPLY_INSERT;
+		memset(w->write, true, w->row.n_cell);
+	}
+	for (int i = 0; w->row.exist == EXIST_DEAD && i < w->pending.n_col; i++) {
+		if (w->has_mark[i] && reg_cmp(w->mark[i], w->row.exist_reg) > 0)
+			return false;
+	}
+	return true;
+}
+
+/* What the row will hold: the cells to write, the rest from where it stands now. */
+static void plan_image(struct work *w)
+{
+	for (int i = 0; i < w->row.n_cell; i++) {
+		uint16_t col = w->cell[i].col;
+
+		if (!w->plan.write[i])
+			continue;
+		w->image.has[col] = true;
+		w->image.val[col] = w->cell[i].val;
+		w->image.reg[col] = w->cell[i].reg;
+	}
+}
+
+static int remove_row(struct target *tg, const struct image *im, struct err *e)
+{
+	TRY(sql_bind_key(tg->d, tg->sql.remove, 1, tg->t, im->key, e));
+	return db_run(tg->d->db, tg->sql.remove, e);
+}
+
+static int update_row(struct work *w, bool *fits, struct err *e)
+{
+	struct target *tg = &w->tg;
+	sqlite3_stmt *s = tg->sql.update;
+	int n = tg->t->shape.n_col;
+	bool any = false;
+
+	*fits = true;
+	for (int i = 0; i < n; i++)
+		any |= w->image.has[i];
+	if (!any)
+		return NE_OK;
+	for (int i = 0; i < n; i++) {
+		if (sqlite3_bind_int(s, 2 * i + 1, w->image.has[i]) ||
+		    (w->image.has[i] && val_bind(s, 2 * i + 2, &w->image.val[i])))
+			return db_error(tg->d->db, e, "applying a change");
+	}
+	TRY(sql_bind_key(tg->d, s, 2 * n + 1, tg->t, w->image.key, e));
+	return sql_write(tg->d, s, fits, e);
+}
+
+/* An insert brings its own spelling of a key that collates the same. */
+static int spell_key(struct work *w, bool *fits, struct err *e)
+{
+	struct target *tg = &w->tg;
+	const struct shape *s = &tg->t->shape;
+	bool found, differs = false, loose = false;
+
+	for (int i = 0; i < s->n_key; i++)
+		loose |= s->key[i].collation != COLL_BINARY;
+	if (!loose)
+		return NE_OK;
+	TRY(sql_bind_key(tg->d, tg->sql.find, 1, tg->t, w->image.key, e));
+	TRY(db_step(tg->d->db, tg->sql.find, &found, e));
+	for (int i = 0; found && i < s->n_key; i++) {
+		struct val v = val_column(tg->sql.find, i);
+
+		differs |= v.type == VAL_TEXT && !val_eq(&v, &w->image.key[i]);
+	}
+	sqlite3_reset(tg->sql.find);
+	if (!differs)
+		return NE_OK;
+	TRY(sql_bind_key(tg->d, tg->sql.spell, 1, tg->t, w->image.key, e));
+	TRY(sql_bind_key(tg->d, tg->sql.spell, s->n_key + 1, tg->t, w->image.key, e));
+	return sql_write(tg->d, tg->sql.spell, fits, e);
+}
+
+/* A copy of the image that lives until the end of the call. */
+static struct image *copy_image(struct work *w)
+{
+	const struct shape *s = &w->tg.t->shape;
+	struct image *im = arena_alloc(&w->arena, sizeof(*im));
+	bool ok = im != NULL;
+
+	if (ok)
+		*im = w->image;
+	for (int i = 0; ok && i < s->n_key; i++)
+		ok = val_copy(&w->arena, &w->image.key[i], &im->key[i]);
+	for (int i = 0; ok && i < s->n_col; i++)
+		ok = !im->has[i] || val_copy(&w->arena, &w->image.val[i], &im->val[i]);
+	return ok ? im : NULL;
+}
+
+/* Takes a colliding row out; it is written when all others are (J2). */
+static int set_aside(struct work *w, struct err *e)
+{
+	struct set_aside *a;
+	bool found;
+
+	if (w->pending.row_exists && !w->parked) {
+		TRY(sql_read(&w->tg, &w->image, &w->row_arena, &found, e));
+		TRY(remove_row(&w->tg, &w->image, e));
+	}
+	a = arena_alloc(&w->arena, sizeof(*a));
+	if (a)
+		a->image = copy_image(w);
+	if (!a || !a->image)
+		return park(&w->tg, &w->image, e);
+	a->next = w->aside;
+	w->aside = a;
+	return NE_OK;
+}
+
+static int save_lost(struct work *w, struct err *e)
+{
+	struct image old = {0};
+	bool found, differs = w->plan.action == APPLY_DELETE;
+
+	memcpy(old.key, w->image.key, sizeof(old.key));
+	TRY(sql_read(&w->tg, &old, &w->row_arena, &found, e));
+	for (int i = 0; found && i < w->tg.t->shape.n_col; i++)
+		differs |= w->image.has[i] && !w->has_mark[i] &&
+			   !val_eq(&old.val[i], &w->image.val[i]);
+	if (!found || !differs)
+		return NE_OK;
+	return save_conflict(&w->tg, &old, "overwritten after the server's store changed", e);
+}
+
+static int write_row(struct work *w, struct err *e)
+{
+	bool fits = true, found;
+
+	plan_image(w);
+	if (w->tg.save_lost && w->pending.row_exists && !w->parked)
+		TRY(save_lost(w, e));
+	if (w->parked)
+		TRY(parked_read(&w->tg, &w->image, &w->row_arena, &found, e));
+	if (w->pending.row_exists && !w->parked) {
+		TRY(update_row(w, &fits, e));
+		if (fits && w->plan.action == APPLY_INSERT)
+			TRY(spell_key(w, &fits, e));
+	} else {
+		TRY(sql_insert(&w->tg, &w->image, &fits, e));
+	}
+	if (!fits)
+		return set_aside(w, e);
+	w->tg.out->rows++;
+	return w->parked ? unpark(&w->tg, &w->image, e) : NE_OK;
+}
+
+static int delete_row(struct work *w, struct err *e)
+{
+	if (w->tg.save_lost && w->pending.row_exists && !w->parked)
+		TRY(save_lost(w, e));
+	TRY(remove_row(&w->tg, &w->image, e));
+	if (w->parked)
+		TRY(unpark(&w->tg, &w->image, e));
+	w->tg.out->rows += w->pending.row_exists;
+	return NE_OK;
+}
+
+/* The parked image stands in for the row: later changes go to it. */
+static int look_parked(struct work *w, struct err *e)
+{
+	struct image probe;
+
+	w->parked = false;
+	if (!w->tg.any_parked || w->pending.row_exists)
+		return NE_OK;
+	probe = w->image;
+	TRY(parked_read(&w->tg, &probe, &w->row_arena, &w->parked, e));
+	w->pending.row_exists = w->parked;
+	return NE_OK;
+}
+
+static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, struct err *e)
+{
+	bool go = true;
+
+	map_row(w, in, n_theirs);
+	TRY(find_row(w, &w->pending.row_exists, e));
+	TRY(read_marks(w, e));
+	TRY(look_parked(w, e));
+	w->plan = (struct apply_plan){.write = w->write, .drop_mark = w->drop};
+	merge_device(&w->pending, &w->row, &w->plan);
+	if (!w->joined)
+		go = unjoin(w);
+	if (!go)
+		return NE_OK;
+	TRY(drop_marks(w, e));
+	if (w->plan.action == APPLY_DELETE)
+		TRY(delete_row(w, e));
+	else if (w->plan.action == APPLY_INSERT || w->pending.row_exists)
+		TRY(write_row(w, e));
+	return w->tg.note_seen ? seen_note(&w->tg, &w->image, e) : NE_OK;
+}
+
+/* Rows set aside go in now that the others made room, or are parked. */
+static int write_aside(struct work *w, struct err *e)
+{
+	for (struct set_aside *a = w->aside; a; a = a->next) {
+		bool fits;
+
+		TRY(sql_insert(&w->tg, a->image, &fits, e));
+		if (!fits) {
+			TRY(park(&w->tg, a->image, e));
+			continue;
+		}
+		w->tg.out->rows++;
+		TRY(unpark(&w->tg, a->image, e));
+		if (w->tg.note_seen)
+			TRY(seen_note(&w->tg, a->image, e));
+	}
+	return NE_OK;
+}
+
+static int apply_all(struct work *w, const struct table_rows *rows, struct err *e)
+{
+	for (size_t i = 0; i < rows->n_row; i++) {
+		int rc = apply_row(w, &rows->row[i], rows->shape->n_col, e);
+
+		arena_free(&w->row_arena);
+		TRY(rc);
+	}
+	return write_aside(w, e);
+}
+
+static int apply_table(struct devdb *d, const struct table_rows *rows, bool full, bool joined,
+		       uint64_t *stamp_max, struct applied *out, struct err *e)
+{
+	struct tracked *t = devdb_table_by_name(d, rows->shape->name);
+	struct work *w;
+	int64_t mode;
+	int rc;
+
+	if (!t || t->shape.kind != SHAPE_MERGE || t->shape.direction == DIR_UP ||
+	    rows->shape->kind != SHAPE_MERGE)
+		return NE_OK;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return err_set(e, NE_MEMORY, "no memory to apply changes");
+	w->joined = joined;
+	w->arena.max = ASIDE_MEMORY;
+	w->row_arena.max = ROW_MEMORY;
+	rc = target_open(&w->tg, d, t, out, e);
+	if (!rc && full)
+		rc = devdb_get(d, "full", &mode, e);
+	if (!rc) {
+		w->tg.note_seen = full;
+		w->tg.save_lost = full && mode == 2;
+		if (map_columns(w, rows->shape))
+			rc = apply_all(w, rows, e);
+	}
+	if (w->stamp_max > *stamp_max)
+		*stamp_max = w->stamp_max;
+	arena_free(&w->arena);
+	arena_free(&w->row_arena);
+	free(w);
+	return rc;
+}
+
+int apply_rows_joined(struct devdb *d, const struct rows *rows, bool full_pull, bool joined,
+		      struct applied *out, struct err *e)
+{
+	uint64_t stamp_max = 0;
+
+	*out = (struct applied){0};
+	for (size_t i = 0; i < rows->n_table; i++)
+		TRY(apply_table(d, &rows->table[i], full_pull, joined, &stamp_max, out, e));
+	return stamp_max ? devdb_raise_floor(d, stamp_max, e) : NE_OK;
+}
+
+int apply_rows(struct devdb *d, const struct rows *rows, bool full_pull, struct applied *out,
+	       struct err *e)
+{
+	return apply_rows_joined(d, rows, full_pull, true, out, e);
+}

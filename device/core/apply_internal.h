@@ -1,0 +1,81 @@
+/* What the files of apply give each other. */
+#ifndef NEAP_DEVICE_CORE_APPLY_INTERNAL_H
+#define NEAP_DEVICE_CORE_APPLY_INTERNAL_H
+
+#include "device/core/apply.h"
+#include "protocol/marks.h"
+#include "protocol/merge.h"
+
+/* Statements on one table, from the connection's cache. */
+struct table_sql {
+	sqlite3_stmt *find;	  /* key → its stored key columns */
+	sqlite3_stmt *read;	  /* key → every column outside the key */
+	sqlite3_stmt *insert;	  /* key, every column */
+	sqlite3_stmt *update;	  /* per column: write?, value; then the key */
+	sqlite3_stmt *spell;	  /* new key columns, then the key */
+	sqlite3_stmt *remove;	  /* key */
+	sqlite3_stmt *marks;	  /* key → col, stamp, gen, site */
+	sqlite3_stmt *drop_mark;  /* key, col */
+	sqlite3_stmt *drop_marks; /* key */
+};
+
+/* One app table as the target of rows. */
+struct target {
+	struct devdb *d;
+	struct tracked *t;
+	struct table_sql sql;
+	bool any_marks, any_parked;
+	bool note_seen; /* a full pull: remember the keys */
+	bool save_lost; /* … that answers a reset: keep what is overwritten (P8) */
+	struct applied *out;
+};
+
+/* A row in the columns of the target. */
+struct image {
+	struct val key[LIMIT_KEY_COLUMNS];
+	enum row_exist exist;
+	struct reg exist_reg;
+	bool has[LIMIT_COLUMNS];
+	struct reg reg[LIMIT_COLUMNS];
+	struct val val[LIMIT_COLUMNS];
+};
+
+/* Prepares `tg` for the tracked table `t`. */
+NEAP_CHECK int target_open(struct target *tg, struct devdb *d, struct tracked *t,
+			   struct applied *out, struct err *e);
+
+/* apply_sql.c: text of the statements, and running them. */
+NEAP_CHECK int table_sql_prepare(struct devdb *d, const struct tracked *t, struct table_sql *out,
+				 struct err *e);
+NEAP_CHECK int sql_bind_key(struct devdb *d, sqlite3_stmt *s, int at, const struct tracked *t,
+			    const struct val *key, struct err *e);
+/* *fits is false when the row violates a constraint; any other failure is an error. */
+NEAP_CHECK int sql_write(struct devdb *d, sqlite3_stmt *s, bool *fits, struct err *e);
+/* Inserts the columns an image has; the others get their defaults. */
+NEAP_CHECK int sql_insert(struct target *tg, const struct image *im, bool *fits, struct err *e);
+/* Reads the columns of a stored row that `im` lacks, copied into `a`. *found. */
+NEAP_CHECK int sql_read(struct target *tg, struct image *im, struct arena *a, bool *found,
+			struct err *e);
+
+/* apply_key.c: one byte string for all spellings of a key that the table holds to be the same. */
+NEAP_CHECK int key_put(const struct shape *s, const struct val *key, struct buf *out);
+/* The same of the row now stored under `key`; *found. Clears `out` first. */
+NEAP_CHECK int key_put_stored(struct target *tg, const struct val *key, struct buf *out,
+			      bool *found, struct err *e);
+/* A key or an image for a person: JSON, blobs as x'…'. */
+NEAP_CHECK int row_text(const struct shape *s, const struct image *im, bool whole, struct buf *out);
+
+/* apply_park.c */
+NEAP_CHECK int park(struct target *tg, const struct image *im, struct err *e);
+NEAP_CHECK int unpark(struct target *tg, const struct image *im, struct err *e);
+/* Fills what `im` lacks from the parked image of its key, copied into `a`. *found. */
+NEAP_CHECK int parked_read(struct target *tg, struct image *im, struct arena *a, bool *found,
+			   struct err *e);
+
+/* apply_full.c */
+NEAP_CHECK int seen_note(struct target *tg, const struct image *im, struct err *e);
+/* Keeps a settled row that is about to be lost to the server's. */
+NEAP_CHECK int save_conflict(struct target *tg, const struct image *im, const char *reason,
+			     struct err *e);
+
+#endif

@@ -1,0 +1,224 @@
+/* The server's answers to sets: acknowledged, out of order, refused, too busy. */
+#include <stdio.h>
+
+#include "device/core/engine_internal.h"
+
+static uint64_t own_of(const struct f_ack *a, uint64_t number)
+{
+	for (size_t i = 0; i < a->n; i++) {
+		if (a->set[i].number == number)
+			return a->set[i].own;
+	}
+	return 0;
+}
+
+/* Nothing of another term counts: the store may be a restored one. */
+static bool of_our_term(struct engine *en, uint64_t store, uint64_t term)
+{
+	if (store == en->at.store && term == en->at.term)
+		return true;
+	engine_want_hello(en, 0);
+	return false;
+}
+
+static void progress(struct engine *en)
+{
+	en->backoff = 1;
+	if (en->window < en->cfg.inflight_sets)
+		en->window++;
+	if (!engine_unacked(en))
+		en->cut_at_ms = 0;
+	en->refused_ms = 0;
+	en->problem = NE_OK;
+	en->reason[0] = en->next_step[0] = '\0';
+	for (size_t i = 0; i < en->n_flight; i++) {
+		struct flight *f = en->flight[i];
+
+		if (!f->acked && !f->n_want && f->due_ms != NEVER_MS)
+			f->due_ms = en->mono_ms + en->cfg.ack_ms;
+	}
+}
+
+int engine_on_ack(struct engine *en, const struct f_ack *a, struct err *e)
+{
+	bool any = false;
+
+	(void)e;
+	if (a->site != en->d->site || a->head > INT64_MAX)
+		return NE_OK;
+	if (!of_our_term(en, a->store, a->term))
+		return NE_OK;
+	/* Before the welcome we do not know whether the numbers are ours. */
+	if (!en->welcomed)
+		return NE_OK;
+	if (a->head > en->head)
+		en->head = a->head;
+	for (size_t i = 0; i < en->n_flight; i++) {
+		struct flight *f = en->flight[i];
+
+		if (f->acked || f->number > a->number)
+			continue;
+		f->acked = any = true;
+		f->head = a->head;
+		f->own = own_of(a, f->number);
+		f->n_want = 0;
+		f->due_ms = NEVER_MS;
+		buf_free(&f->frame);
+		en->acked_number = en->committed = f->number;
+	}
+	if (any)
+		progress(en);
+	return NE_OK;
+}
+
+static const struct flight *oldest_unacked(const struct engine *en)
+{
+	for (size_t i = 0; i < en->n_flight; i++) {
+		if (!en->flight[i]->acked)
+			return en->flight[i];
+	}
+	return NULL;
+}
+
+int engine_on_expect(struct engine *en, const struct f_expect *x, struct err *e)
+{
+	const struct flight *first = oldest_unacked(en);
+	const struct flight *after = engine_flight(en, x->after);
+
+	if (x->site != en->d->site || !of_our_term(en, x->store, x->term))
+		return NE_OK;
+	if (!en->welcomed || en->restart || !first || !engine_flight(en, x->number))
+		return NE_OK;
+	if (x->after != first->prev && !after) {
+		/* The server's numbers are not the ones we count on: ask, and cut anew. */
+		return engine_forget(en, e);
+	}
+	/* Sets or their acks were lost; one resend answers a whole run of these. */
+	if (en->resent_ms && en->mono_ms < en->resent_ms + EXPECT_MS)
+		return NE_OK;
+	en->resent_ms = en->mono_ms;
+	engine_resend(en);
+	return NE_OK;
+}
+
+void engine_on_busy(struct engine *en, const struct f_busy *b)
+{
+	uint64_t ms = b->retry_ms < RETRY_MAX_MS ? b->retry_ms : RETRY_MAX_MS;
+
+	if (ms < BUSY_MS)
+		ms = BUSY_MS;
+	en->busy_until_ms = en->mono_ms + ms / 2 + engine_jitter(en, ms);
+	if (en->window > 1)
+		en->window /= 2;
+	engine_resend(en);
+	/* What we asked may have been dropped with the rest. */
+	if (en->hello.open)
+		en->hello.due_ms = en->busy_until_ms;
+	if (en->pull.open)
+		en->pull.due_ms = en->busy_until_ms;
+}
+
+void engine_on_receipt(struct engine *en, const struct f_receipt *r)
+{
+	for (size_t i = 0; i < en->n_flight; i++) {
+		struct flight *f = en->flight[i];
+
+		if (f->cut != r->cut || f->acked || !f->frame.len || en->restart)
+			continue;
+		for (size_t k = 0; k < r->n_missing; k++) {
+			if (r->missing[k] >= f->n_piece || f->want[r->missing[k]])
+				continue;
+			f->want[r->missing[k]] = true;
+			f->n_want++;
+		}
+		f->due_ms = f->n_want ? NEVER_MS : en->mono_ms + en->cfg.ack_ms * en->backoff;
+	}
+}
+
+static const char *refuse_reason(enum refuse_code code)
+{
+	switch (code) {
+	case REFUSE_SCHEMA:
+		return "the server's schema is locked against a table or column of this device";
+	case REFUSE_DIRECTION:
+		return "the server takes no changes of a table from devices";
+	case REFUSE_QUOTA:
+		return "this user's space on the server is used up";
+	case REFUSE_COLLISION:
+		return "the server has other rows under the identities of these";
+	case REFUSE_UNKNOWN_SHAPE:
+		return "the server does not accept the declaration of a table";
+	default:
+		return "the server could not read a change set of this device";
+	}
+}
+
+static const char *refuse_next(enum refuse_code code)
+{
+	switch (code) {
+	case REFUSE_SCHEMA:
+		return "ask the operator to add it, or `neap untrack` the table";
+	case REFUSE_DIRECTION:
+		return "`neap track` the table with --direction down, or ask the operator";
+	case REFUSE_QUOTA:
+		return "ask the operator for more space";
+	case REFUSE_COLLISION:
+		return "was this database restored from a copy? run `neap verify`";
+	default:
+		return "update Neap on this device and on the server";
+	}
+}
+
+/* A refusal that only people can change: kept visible, tried again now and then. */
+static void wait_for_people(struct engine *en, const struct f_refuse *r)
+{
+	char reason[sizeof(en->reason)];
+	int len = r->text.len < 120 ? (int)r->text.len : 120;
+
+	snprintf(reason, sizeof(reason), "%s%s%.*s", refuse_reason(r->code), len ? ": " : "", len,
+		 len ? (const char *)r->text.at : "");
+	engine_problem(en, r->code == REFUSE_QUOTA ? NE_LIMIT : NE_PROTOCOL, reason,
+		       refuse_next(r->code));
+	en->refused_ms = en->refused_ms ? 2 * en->refused_ms : REFUSED_MS;
+	if (en->refused_ms > REFUSED_MAX_MS)
+		en->refused_ms = REFUSED_MAX_MS;
+	en->refused_until_ms = en->mono_ms + engine_jitter(en, en->refused_ms);
+	engine_abandon(en);
+}
+
+static int declare_again(struct engine *en, const struct f_refuse *r, struct flight *f,
+			 struct err *e)
+{
+	if (++f->undeclared > REFUSED_SHAPES_MAX) {
+		wait_for_people(en, r);
+		return NE_OK;
+	}
+	TRY(engine_declare(en, r->shape, r->n_shape, e));
+	engine_resend(en);
+	return NE_OK;
+}
+
+int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e)
+{
+	struct flight *f = engine_flight(en, r->number);
+
+	if (r->site != en->d->site || !of_our_term(en, r->store, r->term))
+		return NE_OK;
+	if (!en->welcomed || en->restart || !f || f->cut != r->cut || f->acked)
+		return NE_OK;
+	switch (r->code) {
+	case REFUSE_UNKNOWN_SHAPE:
+		return declare_again(en, r, f, e);
+	case REFUSE_SITE_CLASH:
+		return engine_new_site(en, e);
+	case REFUSE_FAR_AHEAD:
+		en->restamp = true;
+		en->has_offset = false;
+		return engine_forget(en, e);
+	case REFUSE_STALE:
+		return engine_forget(en, e);
+	default:
+		wait_for_people(en, r);
+		return NE_OK;
+	}
+}

@@ -1,0 +1,226 @@
+/*
+ * The engine's state and the functions its files give each other.
+ *
+ * What is durable (position, hold) is written in the transaction it describes
+ * and copied to `struct engine` only after the commit. All the rest may be lost
+ * at any moment: engine_forget leaves the engine as after a crash.
+ */
+#ifndef NEAP_DEVICE_CORE_ENGINE_INTERNAL_H
+#define NEAP_DEVICE_CORE_ENGINE_INTERNAL_H
+
+#include "device/core/apply.h"
+#include "device/core/engine.h"
+#include "protocol/parts.h"
+
+#define NEVER_MS UINT64_MAX
+
+enum engine_bounds {
+	FLIGHT_MAX = 128,	    /* sets given out and not settled */
+	FLIGHT_BYTES_MAX = 2 << 20, /* of their frames; one set is always allowed */
+	HEARD_MAX = 256,	    /* broadcasts that wait for an earlier one */
+	HEARD_BYTES_MAX = 1 << 20,
+	LEARNT_MAX = 256,  /* shapes of others; a page declares up to LIMIT_TABLES */
+	SYNCS_MAX = 16,	   /* EV_SYNC not yet answered; more are merged into the last */
+	SLICE_ROWS = 1000, /* rows written under one lock */
+	PULL_CREDIT = 64 * 1024,
+	BUSY_MS = 100,	      /* another writer held the database: try again after */
+	GAP_MS = 100,	      /* how long a gap may be mere reordering */
+	CUT_PAUSE_MS = 20,    /* between cuts while sets are in flight */
+	RETRY_MS = 2000,      /* first retry of a question, doubles … */
+	RETRY_MAX_MS = 60000, /* … up to this */
+	HEAD_WAIT_MS = 10000, /* for the retained head after a reconnect */
+	EXPECT_MS = 500,      /* a resend because of `expect` at most this often */
+	RTT_MAX_MS = 5000,    /* a clock is not measured on a longer round trip */
+	OFFSET_MIN_MS = 2000, /* smaller differences of clocks are left alone */
+	REFUSED_MS = 300000,  /* first pause after a refusal that waits for people, doubles … */
+	REFUSED_MAX_MS = 3600000, /* … up to this */
+	REFUSED_SHAPES_MAX = 5,	  /* declarations in a row that did not help */
+};
+
+/* A set that was given out and is not settled. */
+struct flight {
+	uint64_t number, prev, cut;
+	int64_t gen_hi;
+	struct buf frame; /* empty when only the database remembers the set */
+	uint8_t digest[32];
+	size_t n_piece, n_want; /* pieces; pieces to publish */
+	bool *want;
+	uint64_t sent_ms;    /* the last piece was published; NEVER_MS before */
+	uint64_t due_ms;     /* resend then; NEVER_MS while pieces are waiting */
+	unsigned undeclared; /* refusals for unknown shapes */
+	bool acked;
+	uint64_t head, own; /* of the ack; own 0: nothing stands in for the echo */
+	bool overtaken;	    /* a mark it may have carried lost since: `own` does not stand in */
+};
+
+/* A question to the server: only the answer that echoes its nonce counts (P2). */
+struct question {
+	bool open;
+	bool clean; /* asked when nothing was pending nor in flight */
+	uint64_t nonce;
+	struct position at; /* as asked */
+	uint64_t site;
+	uint64_t head; /* the hint when it was asked */
+	uint64_t sent_ms, due_ms;
+	uint64_t backoff_ms;
+};
+
+/* A broadcast that waits for an earlier one, as it came. */
+struct heard {
+	uint64_t seq;
+	struct buf frame;
+};
+
+struct learnt {
+	struct shape shape;
+	struct arena arena;
+};
+
+struct engine {
+	struct engine_config cfg;
+	struct devdb *d;
+	struct cutter *cutter;
+	struct actions *out; /* of the step under way */
+	struct arena tmp;    /* of the step under way */
+	uint64_t now_ms, mono_ms;
+
+	/* Durable. */
+	struct position at;
+	uint64_t hold;
+	bool save_lost; /* the full pull began with a reset: lost values are kept (P8) */
+	uint64_t acked_number, verified_wall_ms;
+
+	/* Link and questions. */
+	bool link, stale; /* stale: the last step failed, read the durable state again */
+	bool welcomed;	  /* the server told its newest number since the last forget */
+	struct question hello, pull;
+	uint64_t hello_at_ms, pull_at_ms; /* ask then; NEVER_MS */
+	uint64_t check_at_ms, retry_at_ms;
+	uint64_t pull_number;
+	struct buf token;      /* the page continues with it */
+	uint64_t head;	       /* newest heard of in this term: a hint */
+	struct f_head odd;     /* the last head that made us ask, */
+	uint64_t odd_until_ms; /* and until when it does not again */
+	struct parts *parts;
+
+	/* Down. */
+	struct heard heard[HEARD_MAX];
+	size_t n_heard, heard_bytes;
+	struct learnt learnt[LEARNT_MAX];
+	size_t n_learnt, next_learnt;
+
+	/* Up. */
+	struct flight *flight[FLIGHT_MAX]; /* rising by number */
+	size_t n_flight;
+	bool restart; /* nothing unacknowledged counts: cut anew once the rest is settled */
+	bool restamp; /* … and give marks new stamps: the server found them far ahead */
+	bool has_offset;
+	int64_t offset_ms;  /* measured and not yet stored */
+	uint64_t committed; /* newest number the server has, as of its welcome or ack */
+	bool dirty;	    /* something may be pending that is not in flight */
+	int64_t data_version, schema_version; /* as last looked at */
+	unsigned window;
+	unsigned backoff;   /* of resends: 1, 2, 4, 8 */
+	size_t outstanding; /* bytes published and not yet taken by the link */
+	uint64_t busy_until_ms, refused_until_ms, refused_ms, cut_at_ms, resent_ms;
+	size_t set_bytes;
+
+	uint64_t syncs[SYNCS_MAX];
+	size_t n_sync;
+
+	uint64_t bad_frames;
+	int problem;
+	char reason[200], next_step[200];
+};
+
+/* engine.c */
+uint64_t engine_random_id(struct engine *en);
+/* Between half of `ms` and all of it. */
+uint64_t engine_jitter(struct engine *en, uint64_t ms);
+struct action *engine_act(struct engine *en, enum action_type type);
+/* Encodes and publishes a frame, in parts if it is larger than a piece. */
+NEAP_CHECK int engine_publish(struct engine *en, const struct frame *f, struct err *e);
+/* Publishes encoded bytes as one message. */
+NEAP_CHECK int engine_publish_bytes(struct engine *en, struct slice plain);
+void engine_problem(struct engine *en, int code, const char *reason, const char *next_step);
+const struct shape *engine_find_shape(void *ctx, struct shape_id id);
+
+/* engine_state.c */
+NEAP_CHECK int engine_load(struct engine *en, struct err *e);
+/* Writes a position inside the caller's transaction. */
+NEAP_CHECK int engine_put_position(struct engine *en, const struct position *at, uint64_t hold,
+				   struct err *e);
+/* Drops all that a crash would lose but the link and the waiting EV_SYNCs. */
+NEAP_CHECK int engine_forget(struct engine *en, struct err *e);
+/* Takes a new term (and store) without moving: forgets, hold = 0. Own transaction. */
+NEAP_CHECK int engine_adopt(struct engine *en, uint64_t store, uint64_t term, struct err *e);
+/* Begins a full pull at `head`. `save`: it answers a reset. Own transaction. */
+NEAP_CHECK int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t head,
+				 bool save, struct err *e);
+/* True if a table that receives changes was never covered by a full pull in its present shape. */
+NEAP_CHECK int engine_new_tables(struct engine *en, bool *any, struct err *e);
+/* A new random site: marks keep the old one, numbers start anew, all is forgotten. */
+NEAP_CHECK int engine_new_site(struct engine *en, struct err *e);
+
+/* engine_hello.c */
+NEAP_CHECK int engine_ask_hello(struct engine *en, struct err *e);
+NEAP_CHECK int engine_on_welcome(struct engine *en, const struct f_welcome *w, struct err *e);
+NEAP_CHECK int engine_declare(struct engine *en, const struct shape_id *only, size_t n,
+			      struct err *e);
+/* Sends what questions are due. */
+NEAP_CHECK int engine_ask(struct engine *en, struct err *e);
+/* Sees to it that a hello is sent within `ms`. */
+void engine_want_hello(struct engine *en, uint64_t ms);
+void engine_question_open(struct engine *en, struct question *q, bool clean);
+void engine_question_close(struct question *q);
+/* A reply echoed `q`'s nonce and said `head`: corrects the hint, notes what is verified. */
+NEAP_CHECK int engine_answered(struct engine *en, const struct question *q, uint64_t head,
+			       struct err *e);
+/* Nothing pending and nothing in flight. */
+NEAP_CHECK int engine_clean(struct engine *en, bool *clean, struct err *e);
+
+/* engine_pull.c */
+bool engine_behind(const struct engine *en);
+void engine_want_pull(struct engine *en, uint64_t ms);
+NEAP_CHECK int engine_ask_pull(struct engine *en, struct err *e);
+NEAP_CHECK int engine_on_page(struct engine *en, const struct f_page *p, struct err *e);
+NEAP_CHECK int engine_on_reset(struct engine *en, const struct f_reset *r, struct err *e);
+
+/* engine_down.c */
+NEAP_CHECK int engine_on_change(struct engine *en, const struct f_change *c, struct slice plain,
+				struct err *e);
+void engine_on_head(struct engine *en, const struct f_head *h);
+/* Drops broadcasts up to and including `seq`. */
+void engine_drop_heard(struct engine *en, uint64_t seq);
+/* Moves the cursor over what is known, then settles the sets it covers. */
+NEAP_CHECK int engine_settle(struct engine *en, struct err *e);
+/*
+ * Applies rows in slices, each its own transaction. `first_hold` is stored with the first and
+ * `at` with the last one, when both are durable.
+ */
+NEAP_CHECK int engine_apply(struct engine *en, const struct rows *rows, const struct position *at,
+			    uint64_t hold, struct err *e);
+
+/* engine_up.c */
+NEAP_CHECK int engine_upload(struct engine *en, struct err *e);
+/* When the next set may be cut; NEVER_MS if something else must happen first. */
+uint64_t engine_cut_time(const struct engine *en);
+struct flight *engine_flight(struct engine *en, uint64_t number);
+void engine_drop_flight(struct engine *en, struct flight *f);
+void engine_drop_flights(struct engine *en);
+void engine_resend(struct engine *en);
+/* Gives up what is in flight and not acknowledged: it will be cut anew. */
+void engine_abandon(struct engine *en);
+size_t engine_unacked(const struct engine *en);
+
+/* engine_ack.c */
+NEAP_CHECK int engine_on_ack(struct engine *en, const struct f_ack *a, struct err *e);
+NEAP_CHECK int engine_on_expect(struct engine *en, const struct f_expect *x, struct err *e);
+NEAP_CHECK int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e);
+void engine_on_busy(struct engine *en, const struct f_busy *b);
+void engine_on_receipt(struct engine *en, const struct f_receipt *r);
+
+/* engine_reject.c */
+NEAP_CHECK int engine_on_reject(struct engine *en, const struct f_reject *r, struct err *e);
+
+#endif

@@ -1,0 +1,226 @@
+/* The engine's durable state and the ways to begin anew. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/core/engine_internal.h"
+
+static int get_u64(struct engine *en, const char *key, uint64_t *out, struct err *e)
+{
+	int64_t v;
+
+	TRY(devdb_get(en->d, key, &v, e));
+	*out = (uint64_t)v;
+	return NE_OK;
+}
+
+enum { FULL_NONE, FULL_PLAIN, FULL_SAVES };
+
+int engine_load(struct engine *en, struct err *e)
+{
+	struct position at = {0};
+	uint64_t hold, acked, verified;
+	int64_t full;
+
+	TRY(get_u64(en, "store", &at.store, e));
+	TRY(get_u64(en, "term", &at.term, e));
+	TRY(get_u64(en, "cursor", &at.cursor, e));
+	TRY(get_u64(en, "base", &at.base, e));
+	TRY(devdb_get(en->d, "full", &full, e));
+	TRY(get_u64(en, "hold", &hold, e));
+	TRY(get_u64(en, "acked_number", &acked, e));
+	TRY(get_u64(en, "verified_ms", &verified, e));
+	at.full = full != FULL_NONE;
+	en->save_lost = full == FULL_SAVES;
+	en->at = at;
+	en->hold = hold;
+	en->acked_number = acked;
+	en->verified_wall_ms = verified;
+	return NE_OK;
+}
+
+int engine_put_position(struct engine *en, const struct position *at, uint64_t hold, struct err *e)
+{
+	const struct {
+		const char *key;
+		uint64_t old, new;
+	} v[] = {
+		{"store", en->at.store, at->store},
+		{"term", en->at.term, at->term},
+		{"cursor", en->at.cursor, at->cursor},
+		{"base", en->at.base, at->base},
+		{"hold", en->hold, hold},
+	};
+
+	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		if (v[i].new != v[i].old)
+			TRY(devdb_set(en->d, v[i].key, (int64_t)v[i].new, e));
+	}
+	if (at->full != en->at.full)
+		TRY(devdb_set(en->d, "full", at->full ? FULL_PLAIN : FULL_NONE, e));
+	return NE_OK;
+}
+
+/* The sets that a run before this one, or before a change of term, gave out. */
+static int load_flights(struct engine *en, struct err *e)
+{
+	struct cut_inflight list[FLIGHT_MAX];
+	size_t n;
+
+	TRY(cut_list(en->d, list, FLIGHT_MAX, &n, e));
+	for (size_t i = 0; i < n; i++) {
+		struct flight *f = calloc(1, sizeof(*f));
+
+		if (!f)
+			return NE_MEMORY;
+		f->number = list[i].number;
+		f->prev = list[i].prev;
+		f->cut = list[i].cut;
+		f->gen_hi = list[i].gen_hi;
+		f->due_ms = f->sent_ms = NEVER_MS;
+		en->flight[en->n_flight++] = f;
+	}
+	return NE_OK;
+}
+
+int engine_forget(struct engine *en, struct err *e)
+{
+	engine_drop_flights(en);
+	engine_drop_heard(en, UINT64_MAX);
+	engine_question_close(&en->hello);
+	engine_question_close(&en->pull);
+	en->hello_at_ms = en->pull_at_ms = NEVER_MS;
+	parts_free(en->parts);
+	en->parts = NULL;
+	buf_clear(&en->token);
+	en->head = 0;
+	en->odd = (struct f_head){0};
+	en->welcomed = false;
+	en->restart = true;
+	en->dirty = true;
+	en->window = en->cfg.inflight_sets;
+	en->backoff = 1;
+	en->cut_at_ms = en->resent_ms = 0;
+	TRY(load_flights(en, e));
+	if (en->link)
+		engine_want_hello(en, 0);
+	return NE_OK;
+}
+
+int engine_adopt(struct engine *en, uint64_t store, uint64_t term, struct err *e)
+{
+	struct position at = en->at;
+
+	at.store = store;
+	at.term = term;
+	TRY(devdb_begin(en->d, e));
+	TRY(engine_put_position(en, &at, 0, e));
+	TRY(devdb_commit(en->d, e));
+	en->at = at;
+	en->hold = 0;
+	return engine_forget(en, e);
+}
+
+/* Ids of the shapes that receive changes, in hexadecimal, as neap_meta keeps them. */
+static int put_shapes(struct engine *en, struct buf *out)
+{
+	for (size_t i = 0; i < en->d->n_table; i++) {
+		const struct shape *s = &en->d->table[i].shape;
+
+		if (s->kind != SHAPE_MERGE || s->direction == DIR_UP)
+			continue;
+		for (size_t k = 0; k < sizeof(s->id.at); k++)
+			TRY(buf_printf(out, "%02x", s->id.at[k]));
+	}
+	return NE_OK;
+}
+
+enum { SHAPES_TEXT = LIMIT_TABLES * 16, SHAPE_TEXT = 16 };
+
+static bool covers(const struct buf *pulled, const uint8_t *id)
+{
+	for (size_t i = 0; i + SHAPE_TEXT <= pulled->len; i += SHAPE_TEXT) {
+		if (!memcmp(pulled->at + i, id, SHAPE_TEXT))
+			return true;
+	}
+	return false;
+}
+
+int engine_new_tables(struct engine *en, bool *any, struct err *e)
+{
+	struct buf now = {.max = SHAPES_TEXT + 1}, pulled = {.max = SHAPES_TEXT + 1};
+	int rc = put_shapes(en, &now);
+
+	*any = false;
+	if (!rc)
+		rc = devdb_get_text(en->d, "pulled", &pulled, e);
+	for (size_t i = 0; !rc && i + SHAPE_TEXT <= now.len; i += SHAPE_TEXT)
+		*any |= !covers(&pulled, now.at + i);
+	buf_free(&now);
+	buf_free(&pulled);
+	return rc;
+}
+
+static int set_pulled(struct engine *en, struct err *e)
+{
+	struct buf now = {.max = SHAPES_TEXT + 1};
+	int rc = put_shapes(en, &now);
+
+	if (!rc)
+		rc = devdb_set_text(en->d, "pulled", buf_slice(&now), e);
+	buf_free(&now);
+	return rc;
+}
+
+int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t head, bool save,
+		      struct err *e)
+{
+	struct position at = {
+		.store = store, .term = term, .cursor = 0, .full = true, .base = head};
+
+	/* What a reset before this one set out to save is still to be saved. */
+	save |= en->at.full && en->save_lost;
+	TRY(devdb_begin(en->d, e));
+	TRY(engine_put_position(en, &at, 0, e));
+	TRY(devdb_set(en->d, "full", save ? FULL_SAVES : FULL_PLAIN, e));
+	TRY(set_pulled(en, e));
+	TRY(apply_full_begin(en->d, e));
+	TRY(devdb_commit(en->d, e));
+	en->at = at;
+	en->hold = 0;
+	en->save_lost = save;
+	TRY(engine_forget(en, e));
+	en->head = head;
+	return NE_OK;
+}
+
+/* Marks keep the site they were captured under (M5). */
+static int sign_marks(struct engine *en, uint64_t old, struct err *e)
+{
+	for (size_t i = 0; i < en->d->n_table; i++) {
+		if (en->d->table[i].shape.kind == SHAPE_MERGE)
+			TRY(db_execf(en->d->db, e,
+				     "UPDATE \"%s\" SET site = %lld WHERE site IS NULL",
+				     en->d->table[i].marks, (long long)old));
+	}
+	return NE_OK;
+}
+
+int engine_new_site(struct engine *en, struct err *e)
+{
+	uint64_t site = engine_random_id(en);
+	struct action *a = engine_act(en, ACT_NEW_SITE);
+
+	if (!a)
+		return NE_MEMORY;
+	TRY(devdb_begin(en->d, e));
+	TRY(sign_marks(en, en->d->site, e));
+	TRY(cutter_restart(en->cutter, e));
+	TRY(devdb_set(en->d, "site", (int64_t)site, e));
+	TRY(devdb_set(en->d, "last_number", 0, e));
+	TRY(devdb_set(en->d, "last_cut", 0, e));
+	TRY(devdb_set(en->d, "acked_number", 0, e));
+	TRY(devdb_commit(en->d, e));
+	en->d->site = site;
+	en->acked_number = en->committed = 0;
+	return engine_forget(en, e);
+}

@@ -1,0 +1,314 @@
+/* Sets on their way up: cutting, the credit window, resending. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/core/engine_internal.h"
+
+struct flight *engine_flight(struct engine *en, uint64_t number)
+{
+	for (size_t i = 0; i < en->n_flight; i++) {
+		if (en->flight[i]->number == number)
+			return en->flight[i];
+	}
+	return NULL;
+}
+
+static void free_flight(struct flight *f)
+{
+	buf_free(&f->frame);
+	free(f->want);
+	free(f);
+}
+
+void engine_drop_flight(struct engine *en, struct flight *f)
+{
+	size_t i = 0;
+
+	while (en->flight[i] != f)
+		i++;
+	free_flight(f);
+	en->n_flight--;
+	memmove(&en->flight[i], &en->flight[i + 1], (en->n_flight - i) * sizeof(en->flight[0]));
+}
+
+void engine_drop_flights(struct engine *en)
+{
+	for (size_t i = 0; i < en->n_flight; i++)
+		free_flight(en->flight[i]);
+	en->n_flight = 0;
+}
+
+size_t engine_unacked(const struct engine *en)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < en->n_flight; i++)
+		n += !en->flight[i]->acked;
+	return n;
+}
+
+static void want_all(struct flight *f)
+{
+	if (f->acked || !f->frame.len)
+		return;
+	memset(f->want, true, f->n_piece);
+	f->n_want = f->n_piece;
+	f->due_ms = f->sent_ms = NEVER_MS;
+}
+
+void engine_resend(struct engine *en)
+{
+	for (size_t i = 0; !en->restart && i < en->n_flight; i++)
+		want_all(en->flight[i]);
+}
+
+void engine_abandon(struct engine *en)
+{
+	en->restart = true;
+	en->dirty = true;
+	for (size_t i = 0; i < en->n_flight; i++) {
+		en->flight[i]->n_want = 0;
+		en->flight[i]->due_ms = NEVER_MS;
+	}
+}
+
+static int publish_piece(struct engine *en, const struct flight *f, size_t i, struct err *e)
+{
+	struct buf part = {.max = LIMIT_MESSAGE};
+	struct frame frame;
+	int rc;
+
+	if (f->n_piece == 1)
+		return engine_publish_bytes(en, buf_slice(&f->frame));
+	parts_get(buf_slice(&f->frame), en->cfg.piece_bytes, f->cut, i, f->digest, &frame);
+	rc = frame_encode(&frame, &part, e);
+	if (!rc)
+		rc = engine_publish_bytes(en, buf_slice(&part));
+	buf_free(&part);
+	return rc;
+}
+
+/* Publishes what pieces of `f` the window takes. */
+static int pump_flight(struct engine *en, struct flight *f, struct err *e)
+{
+	for (size_t i = 0; i < f->n_piece && f->n_want; i++) {
+		if (!f->want[i])
+			continue;
+		if (en->outstanding >= en->cfg.inflight_bytes)
+			return NE_OK;
+		TRY(publish_piece(en, f, i, e));
+		f->want[i] = false;
+		f->n_want--;
+		if (f->n_want)
+			continue;
+		f->sent_ms = en->mono_ms;
+		f->due_ms = en->mono_ms + en->cfg.ack_ms * en->backoff;
+	}
+	return NE_OK;
+}
+
+static bool overdue(const struct engine *en)
+{
+	for (size_t i = 0; i < en->n_flight; i++) {
+		if (!en->flight[i]->acked && en->flight[i]->due_ms <= en->mono_ms)
+			return true;
+	}
+	return false;
+}
+
+/* Sets are published in the order of their numbers: the server takes only successors. */
+static int pump(struct engine *en, struct err *e)
+{
+	if (overdue(en)) {
+		if (en->backoff < 8)
+			en->backoff *= 2;
+		engine_resend(en);
+	}
+	if (en->mono_ms < en->busy_until_ms)
+		return NE_OK;
+	for (size_t i = 0; i < en->n_flight; i++) {
+		TRY(pump_flight(en, en->flight[i], e));
+		if (en->flight[i]->n_want)
+			break;
+	}
+	return NE_OK;
+}
+
+static size_t frame_bytes(const struct engine *en)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < en->n_flight; i++)
+		n += en->flight[i]->frame.len;
+	return n;
+}
+
+uint64_t engine_cut_time(const struct engine *en)
+{
+	uint64_t at = en->cut_at_ms;
+
+	/* While all is pulled, marks that lose to what comes need not be sent. */
+	if (!en->link || !en->welcomed || !en->at.store || en->at.full || en->restart ||
+	    !en->dirty || en->n_flight == FLIGHT_MAX || engine_unacked(en) >= en->window ||
+	    frame_bytes(en) >= FLIGHT_BYTES_MAX)
+		return NEVER_MS;
+	for (size_t i = 0; i < en->n_flight; i++) {
+		if (en->flight[i]->n_want)
+			return NEVER_MS;
+	}
+	if (at < en->busy_until_ms)
+		at = en->busy_until_ms;
+	return at < en->refused_until_ms ? en->refused_until_ms : at;
+}
+
+static int encode_set(struct engine *en, const struct cut *cut, struct buf *out, struct err *e)
+{
+	struct buf rows = {.max = LIMIT_SET};
+	struct frame f = {.type = FRAME_SET};
+	int rc = rows_encode(&cut->rows, cut->site, &rows, e);
+
+	f.set = (struct f_set){
+		.site = cut->site,
+		.number = cut->number,
+		.prev = cut->prev,
+		.cut = cut->cut,
+		.flags = cut->flags,
+		.rows = buf_slice(&rows),
+	};
+	(void)en;
+	if (!rc)
+		rc = frame_encode(&f, out, e);
+	buf_free(&rows);
+	return rc;
+}
+
+static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
+{
+	struct flight *f = calloc(1, sizeof(*f));
+	int rc;
+
+	if (!f)
+		return NE_MEMORY;
+	f->frame.max = LIMIT_SET;
+	f->number = cut->number;
+	f->prev = cut->prev;
+	f->cut = cut->cut;
+	f->gen_hi = cut->gen_hi;
+	rc = encode_set(en, cut, &f->frame, e);
+	if (!rc) {
+		f->n_piece = f->frame.len > en->cfg.piece_bytes
+				     ? parts_count(f->frame.len, en->cfg.piece_bytes)
+				     : 1;
+		f->want = calloc(f->n_piece, sizeof(*f->want));
+		rc = f->want ? NE_OK : NE_MEMORY;
+	}
+	if (rc) {
+		free_flight(f);
+		return rc;
+	}
+	parts_digest(buf_slice(&f->frame), f->digest);
+	want_all(f);
+	en->flight[en->n_flight++] = f;
+	return NE_OK;
+}
+
+/* A set that packs to more than the limit: smaller ones, down to a single row. */
+static void too_large(struct engine *en, const struct cut *cut)
+{
+	engine_abandon(en);
+	if (cut->n_row > 1 && en->set_bytes > 1) {
+		en->set_bytes /= 4;
+		return;
+	}
+	engine_problem(en, NE_LIMIT, "a row is larger than a change set may be (4 MiB)",
+		       "shorten or delete its largest value");
+	en->refused_until_ms = en->mono_ms + REFUSED_MS;
+}
+
+/* Cuts the next set. *any is false when nothing is pending that is not in flight. */
+static int cut_one(struct engine *en, bool *any, struct err *e)
+{
+	struct cut_limits limits = {
+		.rows = en->cfg.set_rows, .cells = LIMIT_CELLS, .bytes = en->set_bytes};
+	struct arena a = {.max = 2 * LIMIT_DECODED};
+	struct cut cut;
+	int rc = cutter_next(en->cutter, &limits, engine_random_id(en), &a, &cut, any, e);
+
+	if (!rc && *any) {
+		rc = add_flight(en, &cut, e);
+		if (rc == NE_LIMIT) {
+			too_large(en, &cut);
+			*any = false;
+			rc = NE_OK;
+		}
+	} else if (!rc) {
+		en->dirty = false;
+	}
+	arena_free(&a);
+	return rc;
+}
+
+static int cut_more(struct engine *en, struct err *e)
+{
+	bool any = true;
+
+	while (any && engine_cut_time(en) <= en->mono_ms) {
+		int rc = cut_one(en, &any, e);
+
+		if (rc == NE_BUSY) {
+			en->cut_at_ms = en->mono_ms + BUSY_MS;
+			return NE_OK;
+		}
+		TRY(rc);
+		if (any)
+			TRY(pump(en, e));
+	}
+	if (!any && engine_unacked(en))
+		en->cut_at_ms = en->mono_ms + CUT_PAUSE_MS;
+	return NE_OK;
+}
+
+static int store_offset(struct engine *en, bool always, struct err *e)
+{
+	struct dev_clock clock;
+	int64_t off;
+
+	if (!en->has_offset)
+		return NE_OK;
+	TRY(devdb_clock(en->d, &clock, e));
+	off = en->offset_ms - clock.offset_ms;
+	if (always || off > OFFSET_MIN_MS || off < -OFFSET_MIN_MS)
+		TRY(devdb_set_offset(en->d, en->offset_ms, e));
+	en->has_offset = false;
+	return NE_OK;
+}
+
+/* Begins to cut anew once every set the server is known to have is settled. */
+static int restart(struct engine *en, struct err *e)
+{
+	if (!en->restart || !en->welcomed || engine_unacked(en) < en->n_flight)
+		return NE_OK;
+	TRY(devdb_begin(en->d, e));
+	TRY(cutter_restart(en->cutter, e));
+	TRY(devdb_commit(en->d, e));
+	engine_drop_flights(en);
+	if (en->restamp && en->has_offset) {
+		TRY(store_offset(en, true, e));
+		en->restamp = false;
+	}
+	en->restart = en->restamp;
+	if (en->restamp && !en->hello.open)
+		engine_want_hello(en, RETRY_MS);
+	return NE_OK;
+}
+
+int engine_upload(struct engine *en, struct err *e)
+{
+	if (!en->restamp)
+		TRY(store_offset(en, false, e));
+	if (!en->link)
+		return NE_OK;
+	TRY(restart(en, e));
+	TRY(pump(en, e));
+	return cut_more(en, e);
+}
