@@ -1,0 +1,80 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "backend/cmd/cmd.h"
+
+int cmd_bad_option(const struct command *self, char **argv, struct err *e)
+{
+	return err_set(e, NE_USAGE,
+		       "\"%.80s\" is no option here or lacks its value; see neapd %s --help",
+		       argv[optind - 1], self->name);
+}
+
+static int check_operands(const struct command *self, int n, char *const *operand, int min, int max,
+			  struct err *e)
+{
+	if (n < min)
+		return err_set(e, NE_USAGE, "something is missing; usage: neapd %s %s", self->name,
+			       self->synopsis);
+	if (n > max)
+		return err_set(e, NE_USAGE, "\"%.80s\" is too much; usage: neapd %s %s",
+			       operand[max], self->name, self->synopsis);
+	return 0;
+}
+
+int cmd_args(const struct command *self, int argc, char **argv, const char *extra, int min, int max,
+	     struct args *out, struct err *e)
+{
+	static const struct option all[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"password-file", required_argument, NULL, 'p'},
+		{"json", no_argument, NULL, 'j'},
+		{NULL, 0, NULL, 0},
+	};
+	int o;
+
+	memset(out, 0, sizeof *out);
+	optind = 1;
+	opterr = 0;
+	while ((o = getopt_long(argc, argv, ":", all, NULL)) != -1) {
+		if (o == 'c')
+			out->config = optarg;
+		else if (o == 'p' && strchr(extra, 'p'))
+			out->password_file = optarg;
+		else if (o == 'j' && strchr(extra, 'j'))
+			out->json = true;
+		else
+			return cmd_bad_option(self, argv, e);
+	}
+	if (!out->config)
+		out->config = getenv("NEAP_CONFIG");
+	if (!out->config)
+		out->config = "/etc/neap/neapd.conf";
+	out->operand = argv + optind;
+	out->operands = argc - optind;
+	return check_operands(self, out->operands, out->operand, min, max, e);
+}
+
+int cmd_open_auth(const struct args *args, struct config *c, struct auth **out, struct err *e)
+{
+	int rc = config_read(args->config, c, e);
+
+	if (rc == NE_NOT_FOUND)
+		return err_set(e, rc,
+			       "no config \"%.200s\"; give one with --config, or make a set-up "
+			       "with neapd init",
+			       args->config);
+	return rc ? rc : auth_open(out, c, e);
+}
+
+const char *cmd_time(int64_t at_s, char out[static 32])
+{
+	time_t t = (time_t)at_s;
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%d %H:%M:%SZ", &tm))
+		snprintf(out, 32, "?");
+	return out;
+}

@@ -1,0 +1,101 @@
+/* neapd: the backend of Neap, and its admin commands. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "backend/cmd/cmd.h"
+
+static const struct command commands[] = {
+	{"init", cmd_init, "DIR [options]", "write a private set-up: config, keys, certificates",
+	 "  --login-port N       HTTPS login [8443]; 0 finds a free port\n"
+	 "  --mqtt-port N        the broker's port for devices [8883]; 0 finds a free one\n"
+	 "  --backend-port N     the broker's port for neapd [8884]; 0 finds a free one\n"
+	 "  --bind ADDRESS       what all of them listen on [127.0.0.1]\n"
+	 "  --host NAME          a further name of the login server, in its certificate (up to 4)\n"
+	 "  --broker-host NAME   where devices and neapd find the broker [127.0.0.1]\n"
+	 "  --broker-user NAME   Unix user of the broker; gets DIR/broker\n"
+	 "  --plugin FILE        the broker's plugin [neap_auth.so beside this program]\n"
+	 "  --token-life SECONDS of access tokens [3600]\n"},
+	{"serve", cmd_serve, "", "run the backend until SIGTERM", ""},
+	{"user", cmd_user, "add|passwd|list|remove [NAME]", "accounts",
+	 "  add NAME      a new account; asks for its password\n"
+	 "  passwd NAME   a new password; every device of the account has to log in again\n"
+	 "  list          all accounts\n"
+	 "  remove NAME   the account and its devices; its data in the store stays\n"
+	 "  --password-file FILE  read the password from FILE (its first line)\n"},
+	{"device", cmd_device, "list|revoke|allow USER [DEVICE]", "devices of an account",
+	 "  list USER            its devices\n"
+	 "  revoke USER DEVICE   refuse it from now on; the others get a new key\n"
+	 "  allow USER DEVICE    a revoked device may log in again\n"},
+	{"status", cmd_status, "", "how the running backend does", "  --json   as JSON\n"},
+	{"schema", cmd_schema, "show", "tables of the data store", ""},
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void print_usage(FILE *to)
+{
+	fprintf(to, "usage: neapd COMMAND [arguments]\n\n");
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(to, "  %-7s %-32s %s\n", commands[i].name, commands[i].synopsis,
+			commands[i].about);
+	fprintf(to,
+		"\nEvery command takes --help; all but init take --config FILE (else $NEAP_CONFIG, "
+		"else /etc/neap/neapd.conf).\n");
+}
+
+static void print_help(const struct command *c)
+{
+	printf("usage: neapd %s %s\n\n%s\n\n%s", c->name, c->synopsis, c->about, c->help);
+	if (c->run != cmd_init)
+		printf("  --config FILE   else $NEAP_CONFIG, else /etc/neap/neapd.conf\n");
+}
+
+static bool wants_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			return true;
+	return false;
+}
+
+static int run(const struct command *c, int argc, char **argv)
+{
+	struct err e = {0};
+
+	if (wants_help(argc, argv)) {
+		print_help(c);
+		return 0;
+	}
+	int rc = c->run(c, argc, argv, &e);
+	if (!rc && fflush(stdout))
+		rc = err_set(&e, NE_DISK, "the output could not be written");
+	if (rc)
+		fprintf(stderr, "neapd %s: %s\n", c->name, *e.text ? e.text : ne_name(rc));
+	return ne_exit_code(rc);
+}
+
+int main(int argc, char **argv)
+{
+	/* Nothing of ours is for others to read, and keys do not belong into core dumps. */
+	umask(077);
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+
+	if (argc < 2) {
+		print_usage(stderr);
+		return ne_exit_code(NE_USAGE);
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		print_usage(stdout);
+		return 0;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		puts("neapd " NEAP_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return run(&commands[i], argc - 1, argv + 1);
+	fprintf(stderr, "neapd: \"%s\" is no command; see neapd --help\n", argv[1]);
+	return ne_exit_code(NE_USAGE);
+}

@@ -1,0 +1,56 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/cmd/cmd.h"
+#include "common/file.h"
+
+static int print_user(void *ctx, const struct auth_user *u, struct err *e)
+{
+	char since[32];
+
+	(void)ctx;
+	(void)e;
+	printf("%-32s %8lld devices  since %s%s\n", u->name, (long long)u->devices,
+	       cmd_time(u->created_s, since), u->disabled ? "  disabled" : "");
+	return 0;
+}
+
+static int with_password(struct auth *a, const struct args *args, bool add, struct err *e)
+{
+	struct buf password = {0};
+	const char *user = args->operand[1];
+
+	int rc = cmd_password(args, true, &password, e);
+	if (!rc && add)
+		rc = auth_user_add(a, user, buf_slice(&password), e);
+	else if (!rc)
+		rc = auth_user_passwd(a, user, buf_slice(&password), e);
+	secret_free(&password);
+	return rc;
+}
+
+int cmd_user(const struct command *self, int argc, char **argv, struct err *e)
+{
+	struct config c;
+	struct args args;
+	struct auth *a;
+	int rc;
+
+	TRY(cmd_args(self, argc, argv, "p", 1, 2, &args, e));
+	const char *what = args.operand[0];
+	bool list = !strcmp(what, "list"), add = !strcmp(what, "add");
+	bool passwd = !strcmp(what, "passwd"), gone = !strcmp(what, "remove");
+	if (!list && !add && !passwd && !gone)
+		return err_set(e, NE_USAGE, "\"%.40s\" is none of add, passwd, list, remove", what);
+	if (args.operands != (list ? 1 : 2))
+		return err_set(e, NE_USAGE, "usage: neapd user %s%s", what, list ? "" : " NAME");
+	TRY(cmd_open_auth(&args, &c, &a, e));
+	if (list)
+		rc = auth_each_user(a, print_user, NULL, e);
+	else if (gone)
+		rc = auth_user_remove(a, args.operand[1], e);
+	else
+		rc = with_password(a, &args, add, e);
+	auth_close(a);
+	return rc;
+}
