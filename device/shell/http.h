@@ -12,7 +12,7 @@
 
 enum {
 	HTTP_BODY_MAX = 64 * 1024, /* bytes of an answer; a longer one is NE_LIMIT */
-	HTTP_EXTRA_MAX = 64,	   /* descriptors of the caller in http_wait */
+	HTTP_EXTRA_MAX = 256,	   /* descriptors of the caller in http_wait */
 };
 
 struct http;

@@ -1,0 +1,207 @@
+#include "device/shell/agent.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "device/shell/clock.h"
+
+enum { WAIT_MAX_MS = 60 * 1000 };
+
+struct agent {
+	struct http *http;
+	int stop;
+	size_t n;
+	struct node *node[AGENT_NODES];
+};
+
+int agent_new(struct agent **out, struct err *e)
+{
+	struct agent *a = calloc(1, sizeof *a);
+
+	if (!a)
+		return err_set(e, NE_MEMORY, "out of memory");
+	a->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int rc = a->stop < 0 ? err_set(e, NE_INTERNAL, "eventfd: %s", strerror(errno))
+			     : http_new(&a->http, e);
+	if (rc) {
+		agent_free(a);
+		return rc;
+	}
+	*out = a;
+	return NE_OK;
+}
+
+void agent_free(struct agent *a)
+{
+	if (!a)
+		return;
+	for (size_t i = 0; i < a->n; i++)
+		node_close(a->node[i]);
+	http_free(a->http);
+	if (a->stop >= 0)
+		close(a->stop);
+	free(a);
+}
+
+int agent_add(struct agent *a, const char *db, const struct node_owner *owner, struct node **node,
+	      struct err *e)
+{
+	if (a->n == AGENT_NODES)
+		return err_set(e, NE_LIMIT, "one agent takes %d databases; start another for '%s'",
+			       (int)AGENT_NODES, db);
+	TRY(node_open(&a->node[a->n], db, a->http, owner, e));
+	if (node)
+		*node = a->node[a->n];
+	a->n++;
+	return NE_OK;
+}
+
+void agent_stop(struct agent *a)
+{
+	const uint64_t one = 1;
+
+	(void)!write(a->stop, &one, sizeof one);
+}
+
+static int wait_ms(const struct agent *a, uint64_t until_ms)
+{
+	uint64_t at = until_ms, now = mono_ms();
+
+	for (size_t i = 0; i < a->n; i++) {
+		uint64_t d = node_deadline_ms(a->node[i]);
+		if (d < at)
+			at = d;
+	}
+	if (at <= now)
+		return 0;
+	return at - now < WAIT_MAX_MS ? (int)(at - now) : WAIT_MAX_MS;
+}
+
+int agent_run(struct agent *a, uint64_t until_ms, struct err *e)
+{
+	struct pollfd fds[HTTP_EXTRA_MAX];
+	uint64_t count;
+
+	for (;;) {
+		for (size_t i = 0; i < a->n; i++)
+			node_step(a->node[i]);
+		if (read(a->stop, &count, sizeof count) > 0)
+			return NE_OK;
+		if (mono_ms() >= until_ms)
+			return err_set(e, NE_TIMEOUT, "not done in time");
+		size_t n = 0;
+		fds[n++] = (struct pollfd){.fd = a->stop, .events = POLLIN};
+		for (size_t i = 0; i < a->n; i++)
+			n += node_fds(a->node[i], fds + n);
+		TRY(http_wait(a->http, fds, n, wait_ms(a, until_ms), e));
+	}
+}
+
+/* --- one sync --- */
+
+struct waiter {
+	struct agent *agent;
+	void (*progress)(void *ctx, const json_t *status);
+	void *ctx;
+	json_t *status;
+	struct err end;
+	bool ended;
+};
+
+static void see(struct waiter *w, const json_t *status)
+{
+	if (!status)
+		return;
+	json_decref(w->status);
+	w->status = json_deep_copy(status);
+	if (w->progress)
+		w->progress(w->ctx, status);
+}
+
+static void on_sync(void *ctx, int code, const char *text, const json_t *status)
+{
+	struct waiter *w = ctx;
+
+	see(w, status);
+	if (code < 0)
+		return;
+	(void)err_set(&w->end, code, "%s", text);
+	w->ended = true;
+	agent_stop(w->agent);
+}
+
+static void on_line(void *ctx, const json_t *line)
+{
+	see(ctx, json_object_get(line, "status"));
+}
+
+/* Why it is not done, from the connection's point of view. */
+static int timed_out(const struct waiter *w, struct err *e)
+{
+	const char *reason = json_string_value(json_object_get(w->status, "reason"));
+	json_int_t pending = json_integer_value(json_object_get(w->status, "pending_rows"));
+
+	return err_set(e, NE_TIMEOUT, "not in sync in time: %lld rows are pending%s%.200s",
+		       (long long)pending, reason && *reason ? "; " : "", reason ? reason : "");
+}
+
+static int sync_here(const char *db, uint64_t timeout_ms, struct waiter *w, struct err *e)
+{
+	const struct node_owner owner = {0};
+	struct node *node;
+
+	TRY(agent_new(&w->agent, e));
+	int rc = agent_add(w->agent, db, &owner, &node, e);
+	if (!rc)
+		rc = node_sync(node, timeout_ms > 0, on_sync, w, e);
+	if (!rc && !w->ended)
+		rc = agent_run(w->agent, timeout_ms ? mono_ms() + timeout_ms : UINT64_MAX, e);
+	if (rc == NE_TIMEOUT && !w->ended) {
+		json_t *status = NULL;
+		if (!node_status(node, &status, e))
+			see(w, status);
+		json_decref(status);
+		rc = timed_out(w, e);
+	}
+	if (w->ended) {
+		rc = w->end.code;
+		if (rc)
+			rc = err_set(e, rc, "%s", w->end.text);
+	}
+	agent_free(w->agent);
+	return rc;
+}
+
+int agent_sync(const char *db, uint64_t timeout_ms,
+	       void (*progress)(void *ctx, const json_t *status), void *ctx, json_t **status,
+	       struct err *e)
+{
+	struct waiter w = {.progress = progress, .ctx = ctx};
+	struct paths p;
+	int fd;
+
+	TRY(paths_of(db, &p, e));
+	int rc = lock_take(&p, 0, &fd, e);
+	if (!rc) {
+		lock_drop(fd);
+		rc = sync_here(db, timeout_ms, &w, e);
+	} else if (rc == NE_LOCKED) {
+		json_t *request = json_pack("{s:s, s:b}", "op", "sync", "patient", timeout_ms > 0);
+		rc = request ? control_call(&p, request, timeout_ms, on_line, &w, e)
+			     : err_set(e, NE_MEMORY, "out of memory");
+		json_decref(request);
+		if (rc == NE_TIMEOUT && timeout_ms)
+			rc = timed_out(&w, e);
+		else if (rc == NE_UNREACHABLE && !w.status)
+			/* A short command holds it, or an engine that is just starting. */
+			rc = sync_here(db, timeout_ms, &w, e);
+	}
+	if (status)
+		*status = w.status;
+	else
+		json_decref(w.status);
+	return rc;
+}

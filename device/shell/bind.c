@@ -1,0 +1,189 @@
+#include "device/shell/bind.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "device/core/devdb.h"
+#include "device/shell/clock.h"
+#include "device/shell/crypt.h"
+#include "device/shell/http.h"
+#include "device/shell/paths.h"
+
+enum { CLOCK_RTT_MAX_MS = 5000, OFFSET_MIN_MS = 2000, LOCK_WAIT_MS = 2000 };
+
+struct login {
+	struct grant *grant;
+	struct err end;
+	bool ended;
+};
+
+static void on_login(void *ctx, const struct http_answer *a)
+{
+	struct login *l = ctx;
+
+	l->ended = true;
+	if (a->code == NE_BUSY && a->retry_after_ms > 0)
+		(void)err_set(&l->end, a->code, "%.250s; try again in %lld s", a->text,
+			      (long long)((a->retry_after_ms + 999) / 1000));
+	else if (a->code)
+		(void)err_set(&l->end, a->code, "%s", a->text);
+	else
+		(void)!grant_parse(a->body, l->grant, &l->end);
+}
+
+static int post_login(const struct bind_request *r, struct login *l, struct err *e)
+{
+	char url[LOGIN_URL_MAX + 1];
+	struct http *http;
+
+	TRY(login_url(r->server, "/v1/login", url, e));
+	TRY(http_new(&http, e));
+	char *body = login_body(r->user, r->password, r->device);
+	int rc = body ? http_post(http, url, r->ca_pem, body, on_login, l, e)
+		      : err_set(e, NE_USAGE, "the password is not valid UTF-8");
+	login_body_free(body);
+	while (!rc && !l->ended)
+		rc = http_wait(http, NULL, 0, 1000, e);
+	http_free(http);
+	if (!rc && l->end.code)
+		rc = err_set(e, l->end.code, "%s", l->end.text);
+	return rc;
+}
+
+static int check_ids(const struct bind_request *r, struct err *e)
+{
+	struct id id;
+
+	TRY(id_set(&id, slice_str(r->user), "the user", e) ? NE_USAGE : NE_OK);
+	return id_set(&id, slice_str(r->device), "the device", e) ? NE_USAGE : NE_OK;
+}
+
+/* Before anything is asked of the server: is this file someone else's? */
+static int check_unbound(const struct bind_request *r, struct err *e)
+{
+	struct devdb *d;
+
+	if (access(r->db, F_OK) != 0)
+		return NE_OK;
+	int rc = devdb_open(&d, r->db, NULL, e);
+	if (rc == NE_NOT_FOUND)
+		return NE_OK; /* an app's database without Neap's tables */
+	TRY(rc);
+	if (strcmp(d->user.at, r->user) != 0)
+		rc = err_set(e, NE_EXISTS,
+			     "'%s' belongs to user '%s' and cannot be bound to '%s'; use another "
+			     "database file",
+			     r->db, d->user.at, r->user);
+	devdb_close(d);
+	return rc;
+}
+
+static uint64_t random_site(void)
+{
+	uint64_t site;
+
+	do {
+		crypt_random(NULL, &site, sizeof site);
+		site &= INT64_MAX;
+	} while (!site);
+	return site;
+}
+
+static int set_clock(const char *db, int64_t offset_ms, struct err *e)
+{
+	struct devdb *d;
+
+	if (offset_ms > -OFFSET_MIN_MS && offset_ms < OFFSET_MIN_MS)
+		return NE_OK;
+	TRY(devdb_open(&d, db, NULL, e));
+	int rc = devdb_set_offset(d, offset_ms, e);
+	devdb_close(d);
+	return rc;
+}
+
+/* An agent that holds the file keeps its tables; it must only be the same identity. */
+static int same_identity(const struct bind_request *r, struct err *e)
+{
+	struct devdb *d;
+	struct err locked = *e;
+
+	TRY(devdb_open(&d, r->db, NULL, e));
+	bool same = !strcmp(d->user.at, r->user) && !strcmp(d->device.at, r->device);
+	devdb_close(d);
+	return same ? NE_OK : err_set(e, NE_LOCKED, "%s", locked.text);
+}
+
+static int write_tables(const struct bind_request *r, int64_t offset_ms, struct err *e)
+{
+	struct paths p;
+	int fd = -1;
+
+	if (access(r->db, F_OK) == 0) {
+		TRY(paths_of(r->db, &p, e));
+		int rc = lock_take(&p, LOCK_WAIT_MS, &fd, e);
+		if (rc == NE_LOCKED)
+			return same_identity(r, e);
+		TRY(rc);
+	}
+	int rc = devdb_init(r->db, NULL, r->user, r->device, random_site(), e);
+	if (!rc)
+		rc = set_clock(r->db, offset_ms, e);
+	lock_drop(fd);
+	return rc;
+}
+
+static int write_secret(const struct bind_request *r, const struct grant *g, struct err *e)
+{
+	struct paths p;
+	struct secret *s = secret_new();
+
+	if (!s)
+		return err_set(e, NE_MEMORY, "out of memory");
+	int rc = paths_of(r->db, &p, e);
+	memcpy(s->server, r->server, strlen(r->server) + 1);
+	if (r->ca_pem)
+		memcpy(s->ca, r->ca_pem, strlen(r->ca_pem) + 1);
+	s->got_ms = (int64_t)wall_ms();
+	s->grant = *g;
+	if (!rc)
+		rc = secret_save(p.secret, s, e);
+	secret_drop(s);
+	return rc;
+}
+
+static int bind_with(const struct bind_request *r, struct login *l, struct err *e)
+{
+	uint64_t sent_ms = mono_ms();
+
+	TRY(post_login(r, l, e));
+	if (strcmp(l->grant->user.at, r->user) != 0 || strcmp(l->grant->device.at, r->device) != 0)
+		return err_set(e, NE_PROTOCOL,
+			       "the login server answered for another user or device");
+	uint64_t rtt_ms = mono_ms() - sent_ms;
+	int64_t offset_ms = rtt_ms > CLOCK_RTT_MAX_MS ? 0
+						      : l->grant->server_ms + (int64_t)rtt_ms / 2 -
+								(int64_t)wall_ms();
+	TRY(write_tables(r, offset_ms, e));
+	return write_secret(r, l->grant, e);
+}
+
+int bind_database(const struct bind_request *r, struct err *e)
+{
+	char url[LOGIN_URL_MAX + 1];
+	struct login l = {0};
+
+	TRY(login_url(r->server, "/v1/login", url, e));
+	TRY(check_ids(r, e));
+	if (r->ca_pem && strlen(r->ca_pem) > LOGIN_PEM_MAX)
+		return err_set(e, NE_USAGE, "the CA is larger than %d KiB", LOGIN_PEM_MAX / 1024);
+	TRY(check_unbound(r, e));
+	l.grant = calloc(1, sizeof *l.grant);
+	if (!l.grant)
+		return err_set(e, NE_MEMORY, "out of memory");
+	int rc = bind_with(r, &l, e);
+	grant_wipe(l.grant);
+	free(l.grant);
+	return rc;
+}

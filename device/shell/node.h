@@ -1,0 +1,54 @@
+/*
+ * One database kept in sync: its engine, its connection, its files. Driven by
+ * an agent's loop (agent.h); nothing in it blocks on the network.
+ */
+#ifndef NEAP_DEVICE_SHELL_NODE_H
+#define NEAP_DEVICE_SHELL_NODE_H
+
+#include "device/shell/control.h"
+#include "device/shell/http.h"
+#include "device/shell/ops.h"
+
+enum {
+	NODE_FDS = CONTROL_FDS + 2,
+	NODE_SYNCS = 16, /* at a time; one more is NE_BUSY */
+};
+
+struct node;
+
+/* What a node tells its owner. Every function may be NULL; called from the loop. */
+struct node_owner {
+	void *ctx;
+	/* One line for a log: connected, offline and why, … Never a secret. */
+	void (*say)(void *ctx, const char *db, const char *text);
+	/* Rows of `table` were changed by others. */
+	void (*changed)(void *ctx, const char *db, const char *table);
+};
+
+/* Progress and the end of a sync. `code` is −1 while it runs; `status` as of `neap status --json`.
+ */
+typedef void (*node_sync_fn)(void *ctx, int code, const char *text, const json_t *status);
+
+/*
+ * Takes the lock, reads the secret, opens the engine and the control socket. `http` is the loop's
+ * and outlives the node. NE_NOT_FOUND, NE_LOGIN, NE_LOCKED, NE_DISK, NE_CORRUPT, …
+ */
+NEAP_CHECK int node_open(struct node **out, const char *db, struct http *http,
+			 const struct node_owner *owner, struct err *e);
+void node_close(struct node *n); /* NULL allowed; open syncs end without a word */
+
+size_t node_fds(struct node *n, struct pollfd *out); /* at most NODE_FDS */
+/* Does all that can be done now. */
+void node_step(struct node *n);
+uint64_t node_deadline_ms(const struct node *n); /* mono: call node_step then at the latest */
+
+/*
+ * Asks for a sync: `fn` is called about once a second and once at the end. A `patient` one waits
+ * through failures of the network for ever, another one gives up (NE_UNREACHABLE, NE_TIMEOUT).
+ */
+NEAP_CHECK int node_sync(struct node *n, bool patient, node_sync_fn fn, void *ctx, struct err *e);
+
+/* A snapshot for whoever owns the loop. */
+NEAP_CHECK int node_status(struct node *n, json_t **out, struct err *e);
+
+#endif

@@ -1,0 +1,196 @@
+/* The engine's part of a node: events in, actions out. */
+#include <stdlib.h>
+
+#include "device/shell/node_internal.h"
+
+static void publish(struct node *n, struct slice frame)
+{
+	struct err e = {0};
+
+	/* Not connected any more: the engine hears of that next and sends again later. */
+	if (!n->engine_up || n->down_due)
+		return;
+	if (crypt_seal(n->crypt, frame, &n->sealed, &e) ||
+	    n->link->publish(n->link, buf_slice(&n->sealed), frame.len, &e))
+		node_say(n, "a message was not sent: %s", e.text);
+}
+
+static void act(struct node *n, const struct action *a)
+{
+	switch (a->type) {
+	case ACT_PUBLISH:
+		publish(n, a->frame);
+		break;
+	case ACT_KEY:
+		node_group_key(n, &a->key);
+		break;
+	case ACT_SYNCED:
+		node_synced(n, a->sync_id);
+		break;
+	case ACT_CHANGED:
+		if (n->owner.changed && a->table)
+			n->owner.changed(n->owner.ctx, n->paths.db, a->table);
+		break;
+	case ACT_NEW_SITE:
+		node_say(n, "this database has a new site id (it was a copy or a restored backup)");
+		break;
+	}
+}
+
+/* The database refused: hold everything back for a while, longer each time. */
+static void block(struct node *n, int code, const struct err *e)
+{
+	uint64_t now = mono_ms();
+
+	if (n->blocked != code) {
+		n->blocked_since_ms = now;
+		n->retry_wait_ms = RETRY_MIN_MS;
+		if (code != NE_BUSY)
+			node_say(n, "the database cannot be written: %s", e->text);
+	} else if (n->retry_wait_ms < RETRY_MAX_MS) {
+		n->retry_wait_ms *= 2;
+	}
+	n->blocked = code;
+	n->blocked_text = *e;
+	n->retry_ms = now + n->retry_wait_ms;
+}
+
+bool node_feed(struct node *n, struct event *ev)
+{
+	struct err e = {0};
+
+	ev->now_ms = wall_ms();
+	ev->mono_ms = mono_ms();
+	int rc = engine_step(n->engine, ev, &n->actions, &e);
+	if (rc) {
+		block(n, rc, &e);
+		return false;
+	}
+	if (n->blocked && n->blocked != NE_BUSY)
+		node_say(n, "the database can be written again");
+	n->blocked = NE_OK;
+	/* By index: a callback of an action must not step the engine, and none does. */
+	for (size_t i = 0; i < n->actions.n; i++)
+		act(n, &n->actions.at[i]);
+	return true;
+}
+
+/* A sealed message. False: the engine must be given it again. */
+static bool feed_message(struct node *n, const struct letter *l)
+{
+	struct event ev = {0};
+	bool newer;
+
+	if (crypt_open(n->crypt, &l->topic, slice_of(l->bytes, l->len), &n->plain, &newer, NULL)) {
+		n->bad_messages++;
+		if (newer)
+			node_link_unknown_key(n);
+		return true;
+	}
+	ev.frame = buf_slice(&n->plain);
+	if (l->topic.kind == TOPIC_DOWN) {
+		ev.type = EV_DOWN;
+		n->heard_ms = mono_ms();
+	} else {
+		ev.type = l->topic.kind == TOPIC_HEAD ? EV_HEAD : EV_CHANGES;
+	}
+	return node_feed(n, &ev);
+}
+
+static bool feed_letter(struct node *n, const struct letter *l)
+{
+	struct event ev = {0};
+
+	/* What belongs to a connection that is gone is gone with it. */
+	if (l->attempt != n->attempt)
+		return true;
+	switch (l->type) {
+	case LETTER_UP:
+		ev.type = EV_LINK_UP;
+		n->engine_up = true; /* before: the step's own actions are to be published */
+		node_link_up(n);
+		return node_feed(n, &ev);
+	case LETTER_LOST:
+		node_link_lost(n, l);
+		return true;
+	case LETTER_MESSAGE:
+		return feed_message(n, l);
+	case LETTER_SENT:
+		ev.type = EV_SENT;
+		ev.sent_bytes = l->sent_bytes;
+		return node_feed(n, &ev);
+	default:
+		return true;
+	}
+}
+
+/* What has to be told before the next letter. */
+static bool feed_notices(struct node *n)
+{
+	struct event down = {.type = EV_LINK_DOWN};
+	struct event offset = {.type = EV_OFFSET, .offset_ms = n->offset_ms};
+
+	if (n->down_due) {
+		if (!node_feed(n, &down))
+			return false;
+		n->down_due = n->engine_up = false;
+	}
+	if (n->offset_due) {
+		if (!node_feed(n, &offset))
+			return false;
+		n->offset_due = false;
+	}
+	return true;
+}
+
+static bool feed_letters(struct node *n)
+{
+	for (unsigned i = 0; i < LETTERS_A_STEP; i++) {
+		if (!feed_notices(n))
+			return false;
+		struct letter *l = n->held ? n->held : n->link->take(n->link);
+		if (!l)
+			return true;
+		n->held = NULL;
+		if (!feed_letter(n, l)) {
+			n->held = l;
+			return false;
+		}
+		free(l);
+	}
+	return true;
+}
+
+/* PRAGMA data_version tells whether someone else wrote; the engine's own commits do not show. */
+static void look(struct node *n)
+{
+	int64_t version = n->data_version;
+	uint64_t now = mono_ms();
+
+	if (now < n->look_ms)
+		return;
+	n->look_ms = now + (n->watch < 0 ? LOCAL_POLL_BLIND_MS : LOCAL_POLL_MS);
+	/* In doubt, let the engine look. */
+	if (db_int(engine_devdb(n->engine)->db, "PRAGMA data_version", 0, &version, NULL) ||
+	    version != n->data_version)
+		n->local_due = true;
+	n->data_version = version;
+}
+
+void node_feed_all(struct node *n)
+{
+	struct event local = {.type = EV_LOCAL}, tick = {.type = EV_TICK};
+
+	look(n);
+	if (n->blocked && mono_ms() < n->retry_ms)
+		return;
+	if (!feed_letters(n))
+		return;
+	if (n->local_due) {
+		if (!node_feed(n, &local))
+			return;
+		n->local_due = false;
+	}
+	if (n->blocked || mono_ms() >= engine_deadline_ms(n->engine))
+		(void)node_feed(n, &tick);
+}

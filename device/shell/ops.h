@@ -1,0 +1,47 @@
+/*
+ * What can be asked of a database, whether its agent answers (node.c) or no
+ * agent runs and the asking process does it itself. A request is a JSON object:
+ *
+ *   {"op": "status"} | {"op": "track", "table": T, "append": bool, "direction": "up"|"down"|"both",
+ *   "keep_ms": N, "priority": N} | {"op": "untrack", "table": T} | {"op": "rejected", "retry":
+ * bool}
+ *
+ * and sync, which only a node does. Members of track but the table may be left out.
+ */
+#ifndef NEAP_DEVICE_SHELL_OPS_H
+#define NEAP_DEVICE_SHELL_OPS_H
+
+#include <jansson.h>
+
+#include "device/core/engine.h"
+#include "device/shell/conn.h"
+#include "device/shell/paths.h"
+
+/* The connection as status shows it; NULL stands for "no agent runs". */
+struct link_view {
+	enum conn_state state;
+	int problem;	  /* enum ne; NE_OK */
+	const char *text; /* of the problem */
+	uint64_t retry_in_ms;
+	int blocked; /* enum ne: the database cannot be written */
+	const char *blocked_text;
+};
+
+/* The object of `neap status --json`. NE_MEMORY and the engine's errors. */
+NEAP_CHECK int ops_status(struct engine *en, const char *db, const struct link_view *view,
+			  json_t **out, struct err *e);
+
+/*
+ * Carries out any request but sync. *changed: the engine must be told to look
+ * (EV_LOCAL). *out is the answer without "code". NE_USAGE for an unknown request.
+ */
+NEAP_CHECK int ops_do(struct engine *en, const char *db, const json_t *request,
+		      const struct link_view *view, json_t **out, bool *changed, struct err *e);
+
+/*
+ * Asks the agent of the database if there is one, else opens it and does it here. *out (may be
+ * NULL) is the whole answer. NE_LOCKED if an engine holds the file and does not answer.
+ */
+NEAP_CHECK int ops_ask(const char *db, const json_t *request, json_t **out, struct err *e);
+
+#endif
