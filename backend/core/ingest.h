@@ -17,10 +17,10 @@ struct ingest;
 struct ingest_break {
 	bool publish_as_sent; /* P4: the set goes out as it came */
 	bool no_correct;      /* P5: what was not taken is not republished */
-	bool no_join;	      /* J1: a tombstone keeps no later cells; an unknown delete is not stored */
-	bool no_term;	      /* P1: positions are not checked against terms */
-	bool no_successor;    /* M3: any set number is committed */
-	bool ack_own_seq;     /* P4: the ack carries the set's seq, not the user's head */
+	bool no_join; /* J1: a tombstone keeps no later cells; an unknown delete is not stored */
+	bool no_term; /* P1: positions are not checked against terms */
+	bool no_successor; /* M3: any set number is committed */
+	bool ack_own_seq;  /* P4: the ack carries the set's seq, not the user's head */
 };
 
 struct ingest_config {

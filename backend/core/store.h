@@ -20,9 +20,9 @@ struct store;
 
 struct store_config {
 	const char *path;
-	const char *vfs;   /* NULL: the default */
-	int busy_ms;	   /* how long a write lock is waited for [5000] */
-	bool existing;	   /* do not create a missing file: NE_NOT_FOUND */
+	const char *vfs; /* NULL: the default */
+	int busy_ms;	 /* how long a write lock is waited for [5000] */
+	bool existing;	 /* do not create a missing file: NE_NOT_FOUND */
 	void (*random)(void *ctx, void *out, size_t len); /* for the id of a new store */
 	void *random_ctx;
 };
@@ -62,8 +62,8 @@ NEAP_CHECK int store_undo(struct store *s, struct err *e);
 struct store_user {
 	int64_t uid;
 	struct id name;
-	uint64_t head;	 /* newest seq; 0 none */
-	uint64_t gc_seq; /* tombstones up to here may be gone (P7) */
+	uint64_t head;	   /* newest seq; 0 none */
+	uint64_t gc_seq;   /* tombstones up to here may be gone (P7) */
 	int64_t last_term; /* internal: ordinal of the term of its newest commit */
 };
 
@@ -113,20 +113,20 @@ NEAP_CHECK int store_site_recall(struct store *s, const struct store_user *u,
 /* A table of the store; memory of the store's, valid until the next store_declare or rollback. */
 struct store_table {
 	int64_t id;
-	const char *name;	/* in the store: the declared name, or name__2 … */
-	struct shape shape;	/* canonical: every column the table has by now */
-	struct slice encoded;	/* its declaration */
-	struct store_sql *sql;	/* the implementation's */
+	const char *name;      /* in the store: the declared name, or name__2 … */
+	struct shape shape;    /* canonical: every column the table has by now */
+	struct slice encoded;  /* its declaration */
+	struct store_sql *sql; /* the implementation's */
 };
 
 /* How a declared shape lies in its table. */
 struct store_shape {
 	struct shape shape;
 	struct store_table *table;
-	uint16_t *col;	 /* shape's column → table's column */
-	bool *has;	 /* table's columns the shape has */
-	int32_t *from;	 /* table's column → shape's column, −1 none */
-	bool in_order;	 /* col[] rises */
+	uint16_t *col; /* shape's column → table's column */
+	bool *has;     /* table's columns the shape has */
+	int32_t *from; /* table's column → shape's column, −1 none */
+	bool in_order; /* col[] rises */
 };
 
 /* NULL if it was never declared. */
@@ -148,6 +148,9 @@ enum declare_result {
  */
 NEAP_CHECK int store_declare(struct store *s, const struct store_user *u, struct slice encoded,
 			     enum declare_result *result, struct err *e);
+/* The user has this table from now on: pages look into it. */
+NEAP_CHECK int store_user_joins(struct store *s, const struct store_user *u,
+				const struct store_table *t, struct err *e);
 NEAP_CHECK int store_schema_lock(struct store *s, bool locked, struct err *e);
 NEAP_CHECK int store_schema_locked(struct store *s, bool *locked, struct err *e);
 
@@ -173,9 +176,9 @@ NEAP_CHECK int store_row_put(struct store *s, const struct store_user *u, struct
 			     struct err *e);
 
 /* The row in the table itself: values of every column, copied into `a`. */
-NEAP_CHECK int store_values_get(struct store *s, const struct store_user *u,
-				struct store_table *t, const struct val *key, struct arena *a,
-				struct val *out, bool *found, struct err *e);
+NEAP_CHECK int store_values_get(struct store *s, const struct store_user *u, struct store_table *t,
+				const struct val *key, struct arena *a, struct val *out,
+				bool *found, struct err *e);
 NEAP_CHECK int store_values_insert(struct store *s, const struct store_user *u,
 				   struct store_table *t, const struct val *key,
 				   const struct val *values, struct err *e);
@@ -193,7 +196,8 @@ struct store_appended {
 	bool collision; /* an identity is taken by other content: undo the savepoint */
 	int64_t collision_n;
 };
-/* Adds rows by identity (site, gen, n); those received before are compared, never added twice (J3). */
+/* Adds rows by identity (site, gen, n); those received before are compared, never added twice (J3).
+ */
 NEAP_CHECK int store_append(struct store *s, const struct store_user *u,
 			    const struct store_site *site, const struct store_shape *shape,
 			    const struct row *rows, size_t n, struct store_appended *out,
@@ -214,8 +218,8 @@ struct store_page {
  * NE_MALFORMED: not a token of ours. Memory from `a`.
  */
 NEAP_CHECK int store_page(struct store *s, const struct store_user *u, uint64_t cursor,
-			  struct slice token, size_t bytes, struct arena *a,
-			  struct store_page *out, struct err *e);
+			  struct slice token, size_t bytes, struct arena *a, struct store_page *out,
+			  struct err *e);
 
 /* ---- server-side SQL (J4) ---- */
 
@@ -230,8 +234,9 @@ struct store_touched {
 	const bool *cell; /* columns written */
 };
 /*
- * Calls `fn` for each touched row of a known user, by user and table, and forgets the marks.
- * Those of unknown users stay until the user exists. A nonzero result of `fn` ends it.
+ * Calls `fn` for each touched row of a known user, and forgets the marks.
+ * By table, and within it by user. Those of unknown users stay until the user exists. A nonzero
+ * result of `fn` ends it.
  */
 NEAP_CHECK int store_touched(struct store *s,
 			     int (*fn)(void *ctx, const struct store_user *u,
@@ -243,7 +248,10 @@ NEAP_CHECK int store_set_issued(struct store *s, uint64_t stamp, struct err *e);
 
 /* ---- upkeep and status ---- */
 
-/* Removes tombstones last changed before `before_ms`, raising gc_seq (P7); at most about `max`. */
+/*
+ * Removes tombstones stamped before `before_ms`, raising gc_seq (P7), in the next `max` pairs of
+ * user and table; the next call goes on behind them. Inside a transaction.
+ */
 NEAP_CHECK int store_gc(struct store *s, uint64_t before_ms, size_t max, size_t *removed,
 			struct err *e);
 

@@ -1,0 +1,283 @@
+/* Merging a set's rows into the store, and what of them goes out (J1, P4, P5). */
+#include <string.h>
+
+#include "backend/core/ingest_step.h"
+
+/* Everything for one table of the set; arrays serve row after row. */
+struct merging {
+	struct step *s;
+	struct user_state *us;
+	const struct store_shape *sh;
+	struct store_table *t;
+	struct arena *a;
+	bool same_cols; /* the shape's columns are the table's first ones */
+	struct store_row row;
+	struct merge_result got;
+	struct cell *cell; /* the row's cells by the table's columns */
+	struct val *vals;  /* values by the table's columns */
+	bool *write;	   /* columns of vals to be written */
+	bool *taken;	   /* cells taken, by the table's columns */
+	struct set_effect *out;
+	struct table_rows *sent,
+		*whole; /* where effects go, by the sender's and the table's shape */
+	size_t capacity;
+};
+
+static int no_memory(struct err *e)
+{
+	return err_set(e, NE_MEMORY, "no memory to merge a change set");
+}
+
+static int prepare(struct merging *m, struct err *e)
+{
+	size_t n = (size_t)m->t->shape.n_col + 1;
+	const struct store_shape *sh = m->sh;
+	uint16_t last = sh->shape.n_col;
+
+	m->same_cols = sh->in_order && (last == 0 || sh->col[last - 1] == last - 1);
+	m->cell = arena_array(m->a, n, sizeof *m->cell);
+	m->vals = arena_array(m->a, n, sizeof *m->vals);
+	m->write = arena_array(m->a, n, sizeof *m->write);
+	m->taken = arena_array(m->a, n, sizeof *m->taken);
+	m->got.cell_taken = arena_array(m->a, n, sizeof *m->got.cell_taken);
+	m->got.cell_voided = arena_array(m->a, n, sizeof *m->got.cell_voided);
+	if (!m->cell || !m->vals || !m->write || !m->taken || !m->got.cell_taken ||
+	    !m->got.cell_voided)
+		return no_memory(e);
+	return store_row_init(m->t, m->a, &m->row, e);
+}
+
+/* The entry of the effect for `shape`, made when first needed. */
+static int effect_table(struct merging *m, const struct shape *shape, struct table_rows **slot,
+			struct err *e)
+{
+	struct rows *rows = &m->out->rows;
+
+	for (size_t i = 0; i < rows->n_table && !*slot; i++)
+		if (shape_id_eq(rows->table[i].shape->id, shape->id))
+			*slot = &rows->table[i];
+	if (*slot)
+		return 0;
+	*slot = &rows->table[rows->n_table];
+	**slot = (struct table_rows){
+		.shape = shape,
+		.row = arena_array(m->a, m->capacity, sizeof(struct row)),
+	};
+	if (!(*slot)->row)
+		return no_memory(e);
+	rows->n_table++;
+	return 0;
+}
+
+static int add_effect(struct merging *m, bool whole, const struct row *r, struct err *e)
+{
+	struct table_rows **slot = whole ? &m->whole : &m->sent;
+
+	TRY(effect_table(m, whole ? &m->t->shape : &m->sh->shape, slot, e));
+	(*slot)->row[(*slot)->n_row++] = *r;
+	m->out->n_row++;
+	return 0;
+}
+
+/* `r` with its cells named by the table's columns, ascending. */
+static struct row by_table(struct merging *m, const struct row *r)
+{
+	struct row mapped = *r;
+
+	if (m->same_cols)
+		return mapped;
+	for (uint16_t i = 0; i < r->n_cell; i++) {
+		struct cell c = r->cell[i];
+		uint16_t at = i;
+		c.col = m->sh->col[c.col];
+		for (; at && m->cell[at - 1].col > c.col; at--)
+			m->cell[at] = m->cell[at - 1];
+		m->cell[at] = c;
+	}
+	mapped.cell = m->cell;
+	return mapped;
+}
+
+static void note_taken(struct merging *m, const struct row *mapped)
+{
+	size_t n = m->t->shape.n_col;
+
+	memset(m->taken, 0, n * sizeof *m->taken);
+	for (uint16_t i = 0; i < mapped->n_cell; i++)
+		m->taken[mapped->cell[i].col] = m->got.cell_taken[i];
+}
+
+/* ---- writing ---- */
+
+/* Values of taken cells into vals, or into kept of a row that is not alive. */
+static void set_values(struct merging *m, const struct row *mapped, struct val *vals)
+{
+	for (uint16_t i = 0; i < mapped->n_cell; i++)
+		if (m->got.cell_taken[i])
+			vals[mapped->cell[i].col] = mapped->cell[i].val;
+}
+
+static int write_new(struct merging *m, const struct row *mapped, struct err *e)
+{
+	for (uint16_t i = 0; i < m->row.st.n_col; i++)
+		m->vals[i] = m->row.st.has[i] && !m->taken[i] ? m->row.kept[i]
+							      : (struct val){.type = VAL_NULL};
+	set_values(m, mapped, m->vals);
+	return store_values_insert(m->s->store, &m->us->u, m->t, mapped->key, m->vals, e);
+}
+
+static int write_change(struct merging *m, const struct row *mapped, struct err *e)
+{
+	for (uint16_t i = 0; i < m->row.st.n_col; i++) {
+		m->write[i] = m->taken[i] || m->got.cell_voided[i];
+		m->vals[i] = (struct val){.type = VAL_NULL};
+	}
+	set_values(m, mapped, m->vals);
+	return store_values_update(m->s->store, &m->us->u, m->t, mapped->key, m->vals, m->write, e);
+}
+
+/* A delete; cells later than it keep their values in the shadow. */
+static int write_end(struct merging *m, const struct row *mapped, struct err *e)
+{
+	bool any = false, found = false;
+
+	for (uint16_t i = 0; i < m->row.st.n_col; i++)
+		any = any || m->row.st.has[i];
+	if (any)
+		TRY(store_values_get(m->s->store, &m->us->u, m->t, mapped->key, m->a, m->row.kept,
+				     &found, e));
+	set_values(m, mapped, m->row.kept);
+	return store_values_delete(m->s->store, &m->us->u, m->t, mapped->key, e);
+}
+
+static int write_values(struct merging *m, const struct row *mapped, bool was_alive, struct err *e)
+{
+	if (m->row.st.alive)
+		return was_alive ? write_change(m, mapped, e) : write_new(m, mapped, e);
+	if (was_alive)
+		return write_end(m, mapped, e);
+	set_values(m, mapped, m->row.kept);
+	return 0;
+}
+
+/* ---- effects ---- */
+
+/* The row as it stands, every cell with a register, by columns of the sender's shape or the
+ * table's. */
+static int whole_cells(struct merging *m, const struct val *vals, bool table, struct row *r,
+		       struct err *e)
+{
+	uint16_t n = table ? m->t->shape.n_col : m->sh->shape.n_col;
+	struct cell *cell = arena_array(m->a, (size_t)n + 1, sizeof *cell);
+	uint16_t out = 0;
+
+	if (!cell)
+		return no_memory(e);
+	for (uint16_t i = 0; i < n; i++) {
+		uint16_t col = table ? i : m->sh->col[i];
+		if (m->row.st.has[col])
+			cell[out++] = (struct cell){i, m->row.st.cell[col], vals[col]};
+	}
+	r->cell = cell;
+	r->n_cell = out;
+	return 0;
+}
+
+static int add_whole(struct merging *m, const struct row *in, bool written, struct err *e)
+{
+	const struct standing *st = &m->row.st;
+	struct row r = {.key = in->key, .exist = EXIST_DEAD, .exist_reg = st->exist};
+	bool table = false, found;
+	struct val *vals = m->vals;
+
+	if (!st->alive)
+		return add_effect(m, false, &r, e);
+	r.exist = EXIST_ALIVE;
+	for (uint16_t i = 0; i < st->n_col; i++)
+		table = table || (st->has[i] && !m->sh->has[i]);
+	if (!written) {
+		vals = arena_array(m->a, (size_t)st->n_col + 1, sizeof *vals);
+		if (!vals)
+			return no_memory(e);
+		TRY(store_values_get(m->s->store, &m->us->u, m->t, in->key, m->a, vals, &found, e));
+	}
+	TRY(whole_cells(m, vals, table, &r, e));
+	return add_effect(m, table, &r, e);
+}
+
+/* The cells that were taken of an update. */
+static int add_cells(struct merging *m, const struct row *in, struct err *e)
+{
+	struct cell *cell = arena_array(m->a, (size_t)in->n_cell + 1, sizeof *cell);
+	struct row r = {.key = in->key, .exist = EXIST_NONE, .cell = cell};
+
+	if (!cell)
+		return no_memory(e);
+	for (uint16_t i = 0; i < in->n_cell; i++)
+		if (m->taken[m->sh->col[in->cell[i].col]])
+			cell[r.n_cell++] = in->cell[i];
+	return r.n_cell ? add_effect(m, false, &r, e) : 0;
+}
+
+static int add_effects(struct merging *m, const struct row *in, bool was_alive, struct err *e)
+{
+	bool lost = m->got.lost && !m->s->in->c.broken.no_correct;
+	size_t before = m->out->n_row;
+
+	m->out->lost = m->out->lost || lost;
+	if (lost || m->got.exist_taken)
+		TRY(add_whole(m, in, m->row.st.alive && !was_alive, e));
+	else if (m->row.st.alive)
+		TRY(add_cells(m, in, e));
+	if (m->out->n_row > before)
+		m->row.seq = m->us->u.head + 1;
+	return 0;
+}
+
+/* J1 broken on purpose: nothing is kept for rows that are not alive. */
+static bool forget_join(struct merging *m, const struct row *in, bool existed)
+{
+	if (!m->s->in->c.broken.no_join || m->row.st.alive)
+		return false;
+	memset(m->row.st.has, 0, m->row.st.n_col * sizeof *m->row.st.has);
+	return !existed && in->exist != EXIST_ALIVE;
+}
+
+static int merge_row(struct merging *m, const struct row *in, struct err *e)
+{
+	struct row mapped = by_table(m, in);
+
+	TRY(store_row_get(m->s->store, &m->us->u, m->t, in->key, m->a, &m->row, e));
+	bool existed = m->row.st.known, was_alive = m->row.st.alive;
+	merge_server(&m->row.st, &mapped, m->sh->has, &m->got);
+	if (!m->got.any && !m->got.lost)
+		return 0;
+	if (forget_join(m, in, existed))
+		return 0;
+	note_taken(m, &mapped);
+	if (m->got.any)
+		TRY(write_values(m, &mapped, was_alive, e));
+	TRY(add_effects(m, in, was_alive, e));
+	if (!m->got.any && m->row.seq != m->us->u.head + 1)
+		return 0;
+	return store_row_put(m->s->store, &m->us->u, m->t, in->key, &m->row, existed, e);
+}
+
+int merge_table(struct step *s, struct user_state *us, const struct table_rows *tr, size_t capacity,
+		struct set_effect *out, struct err *e)
+{
+	struct merging m = {
+		.s = s,
+		.us = us,
+		.sh = store_shape_find(s->store, tr->shape->id),
+		.a = &s->in->work,
+		.out = out,
+		.capacity = capacity,
+	};
+
+	m.t = m.sh->table;
+	TRY(prepare(&m, e));
+	for (size_t i = 0; i < tr->n_row; i++)
+		TRY(merge_row(&m, &tr->row[i], e));
+	return 0;
+}

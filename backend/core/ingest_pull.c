@@ -1,0 +1,188 @@
+/* What devices ask: hello, declarations, pages. */
+#include <string.h>
+
+#include "backend/core/ingest_step.h"
+
+enum { MIN_PAGE_BYTES = 512 };
+
+static int reset(struct step *s, const struct sender *from, uint64_t nonce, struct err *e)
+{
+	struct frame f = {.type = FRAME_RESET};
+
+	s->in->stats.resets++;
+	f.reset = (struct f_reset){
+		.nonce = nonce,
+		.store = store_id(s->store),
+		.term = store_term(s->store),
+		.head = from->us->u.head,
+	};
+	return send_down(s, from, &f, nonce, e);
+}
+
+static int position_ok(struct step *s, const struct sender *from, const struct position *at,
+		       bool *ok, struct err *e)
+{
+	*ok = s->in->c.broken.no_term && at->store == store_id(s->store);
+	return *ok ? 0 : store_position_valid(s->store, &from->us->u, at, ok, e);
+}
+
+static enum site_status judge(const struct store_site *site, const struct sender *from,
+			      const struct f_hello *h)
+{
+	if (strcmp(site->device.at, from->device.at) != 0)
+		return SITE_CLASH;
+	if (h->last_number < site->number)
+		return SITE_BEHIND;
+	if (h->last_number == site->number && site->number && h->last_cut != site->cut)
+		return SITE_BEHIND;
+	return SITE_OK;
+}
+
+static int unknown_shapes(struct step *s, const struct f_hello *h, struct f_welcome *w,
+			  struct err *e)
+{
+	struct shape_id *id = arena_array(&s->in->work, h->n_shape + 1, sizeof *id);
+
+	if (!id)
+		return err_set(e, NE_MEMORY, "no memory for a welcome");
+	w->unknown = id;
+	for (size_t i = 0; i < h->n_shape; i++)
+		if (!store_shape_find(s->store, h->shape[i]))
+			id[w->n_unknown++] = h->shape[i];
+	return 0;
+}
+
+static int join_tables(struct step *s, const struct sender *from, const struct f_hello *h,
+		       struct err *e)
+{
+	for (size_t i = 0; i < h->n_shape; i++) {
+		const struct store_shape *sh = store_shape_find(s->store, h->shape[i]);
+		if (sh)
+			TRY(store_user_joins(s->store, &from->us->u, sh->table, e));
+	}
+	return 0;
+}
+
+int on_hello(struct step *s, const struct sender *from, const struct f_hello *h, struct err *e)
+{
+	struct frame f = {.type = FRAME_WELCOME};
+	struct store_site site;
+	bool ok = h->at.store == 0, known;
+
+	s->in->stats.hellos++;
+	if (!ok)
+		TRY(position_ok(s, from, &h->at, &ok, e));
+	if (!ok)
+		return reset(s, from, h->nonce, e);
+	f.welcome = (struct f_welcome){
+		.nonce = h->nonce,
+		.store = store_id(s->store),
+		.term = store_term(s->store),
+		.head = from->us->u.head,
+		.server_ms = s->now_ms,
+		.site = h->site,
+	};
+	TRY(store_site_get(s->store, &from->us->u, h->site, &site, &known, e));
+	if (known) {
+		f.welcome.site_status = judge(&site, from, h);
+		f.welcome.last_number = site.number;
+		f.welcome.last_cut = site.cut;
+	}
+	TRY(unknown_shapes(s, h, &f.welcome, e));
+	TRY(join_tables(s, from, h, e));
+	return send_down(s, from, &f, h->nonce, e);
+}
+
+static int refuse_shape(struct step *s, const struct sender *from, struct slice encoded,
+			enum declare_result result, const struct err *why, struct err *e)
+{
+	struct frame f = {.type = FRAME_REFUSE};
+	struct shape shape;
+	bool named = shape_decode(encoded, &s->in->work, &shape, NULL) == 0;
+
+	s->in->stats.refused++;
+	f.refuse = (struct f_refuse){
+		.store = store_id(s->store),
+		.term = store_term(s->store),
+		.code = result == DECLARE_LIMIT ? REFUSE_QUOTA : REFUSE_SCHEMA,
+		.server_ms = s->now_ms,
+		.limit_ms = s->in->c.far_ahead_ms,
+		.text = slice_str(why->text),
+		.n_shape = named,
+		.shape = &shape.id,
+	};
+	return send_down(s, from, &f, 0, e);
+}
+
+int on_declare(struct step *s, const struct sender *from, const struct f_declare *d, struct err *e)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		enum declare_result result;
+		struct err why = {.code = 0};
+		int rc = store_declare(s->store, &from->us->u, d->shape[i], &result, &why);
+		if (rc) {
+			*e = why;
+			return rc;
+		}
+		if (result != DECLARE_OK)
+			TRY(refuse_shape(s, from, d->shape[i], result, &why, e));
+	}
+	return 0;
+}
+
+static int fill_page(struct step *s, const struct store_page *page, struct f_page *out,
+		     struct err *e)
+{
+	struct buf *rows = &s->in->rows;
+	struct slice *shape = arena_array(&s->in->work, page->n_table + 1, sizeof *shape);
+
+	if (!shape)
+		return err_set(e, NE_MEMORY, "no memory for a page");
+	for (size_t i = 0; i < page->n_table; i++)
+		shape[i] = page->table[i]->encoded;
+	buf_clear(rows);
+	TRY(rows_encode(&page->rows, SITE_SERVER, rows, e));
+	out->n_shape = page->n_table;
+	out->shape = shape;
+	out->rows = buf_slice(rows);
+	out->upto = page->upto;
+	out->token = page->token;
+	return 0;
+}
+
+static size_t page_budget(const struct step *s, const struct f_pull *p)
+{
+	size_t budget = s->in->c.page_bytes;
+
+	if (p->credit < budget)
+		budget = (size_t)p->credit;
+	return budget < MIN_PAGE_BYTES ? MIN_PAGE_BYTES : budget;
+}
+
+int on_pull(struct step *s, const struct sender *from, const struct f_pull *p, struct err *e)
+{
+	struct frame f = {.type = FRAME_PAGE};
+	struct store_page page;
+	bool ok;
+
+	TRY(position_ok(s, from, &p->at, &ok, e));
+	if (!ok)
+		return reset(s, from, p->nonce, e);
+	int rc = store_page(s->store, &from->us->u, p->at.cursor, p->token, page_budget(s, p),
+			    &s->in->work, &page, e);
+	if (rc == NE_MALFORMED) {
+		s->in->stats.malformed++;
+		return 0;
+	}
+	TRY(rc);
+	f.page = (struct f_page){
+		.nonce = p->nonce,
+		.store = store_id(s->store),
+		.term = store_term(s->store),
+		.from = p->at.cursor,
+		.head = from->us->u.head,
+	};
+	TRY(fill_page(s, &page, &f.page, e));
+	s->in->stats.pages++;
+	return send_down(s, from, &f, p->nonce, e);
+}

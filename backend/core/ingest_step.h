@@ -1,0 +1,134 @@
+/* What the files of the ingest share. Not for others: see ingest.h. */
+#ifndef NEAP_BACKEND_CORE_INGEST_STEP_H
+#define NEAP_BACKEND_CORE_INGEST_STEP_H
+
+#include "backend/core/ingest.h"
+#include "protocol/parts.h"
+
+enum ingest_limits {
+	OUT_BYTES = 256 * 1024 * 1024,		/* of one step's messages; then NE_MEMORY */
+	OUT_BROADCAST_BYTES = 64 * 1024 * 1024, /* beyond, a step's changes are left to be pulled */
+	STEP_BYTES = 64 * 1024 * 1024,
+	WORK_BYTES = 64 * 1024 * 1024,	/* of one event, beyond the decoded frame */
+	BROADCAST_MAX = 56 * 1024,	/* a larger effect is not broadcast: devices pull it */
+	DOWN_MAX = LIMIT_MESSAGE - 256, /* a larger frame goes down in parts … */
+	DOWN_PIECE = 48 * 1024,		/* … of this size */
+	HEADS_A_STEP = 500,
+};
+
+struct assembly; /* a frame arriving in parts */
+
+struct ingest {
+	struct ingest_config c;
+	struct store *store;
+	struct ingest_stats stats;
+	struct buf rows, frame; /* scratch for encoding */
+	struct arena decoded;	/* the frame being handled */
+	struct arena work;	/* what handling it takes */
+	struct assembly *parts; /* oldest first */
+	size_t parts_bytes;
+	bool heads_due; /* heads of users after heads_uid are to be published */
+	int64_t heads_uid;
+	uint64_t gc_due_ms;
+};
+
+/* A user in this step. */
+struct user_state {
+	struct user_state *next;
+	struct store_user u;
+	bool head_due; /* publish its head after the broadcasts */
+	struct sql_chunk *sql;
+};
+
+struct ack_state {
+	struct ack_state *next;
+	struct id user, device;
+	struct user_state *us;
+	uint64_t site, number;
+	size_t n;
+	struct ack_set set[LIMIT_ACK_SETS];
+};
+
+/* Messages for `down` wait here until broadcasts and heads are listed. */
+struct down {
+	struct down *next;
+	struct out_message msg;
+};
+
+struct step {
+	struct ingest *in;
+	struct store *store;
+	uint64_t now_ms;
+	struct out_messages *out;
+	struct arena arena; /* of the step's own lists */
+	struct user_state *users;
+	struct ack_state *acks;
+	struct down *down, **down_end;
+};
+
+/* Who sent the frame at hand. */
+struct sender {
+	struct user_state *us;
+	struct id device;
+};
+
+NEAP_CHECK int step_user(struct step *s, const char *name, struct user_state **out, struct err *e);
+
+/* ---- messages (ingest_out.c) ---- */
+
+/* Queues a frame for the sender's `down`; in parts named `nonce` if it is too large for one. */
+NEAP_CHECK int send_down(struct step *s, const struct sender *to, const struct frame *f,
+			 uint64_t nonce, struct err *e);
+/* Publishes rows as the user's seq; *sent is false if they are too large and have to be pulled. */
+NEAP_CHECK int broadcast(struct step *s, struct user_state *us, const char *origin,
+			 const struct rows *rows, struct err *e);
+/* The ack of this step for (sender, site) covers `number` as well. */
+NEAP_CHECK int ack_add(struct step *s, const struct sender *from, uint64_t site, uint64_t newest,
+		       uint64_t number, uint64_t own, struct err *e);
+/* Puts heads, acks and what waits for `down` behind the broadcasts (P6). */
+NEAP_CHECK int finish_out(struct step *s, struct err *e);
+
+struct refusal {
+	enum refuse_code code;
+	struct err text;
+	bool has_shape;
+	struct shape_id shape;
+};
+
+/* ---- events ---- */
+
+NEAP_CHECK int on_frame(struct step *s, const struct sender *from, struct slice plain,
+			struct err *e);
+NEAP_CHECK int on_hello(struct step *s, const struct sender *from, const struct f_hello *f,
+			struct err *e);
+NEAP_CHECK int on_pull(struct step *s, const struct sender *from, const struct f_pull *f,
+		       struct err *e);
+NEAP_CHECK int on_declare(struct step *s, const struct sender *from, const struct f_declare *f,
+			  struct err *e);
+NEAP_CHECK int on_set(struct step *s, const struct sender *from, const struct f_set *f,
+		      struct err *e);
+/* *whole is set to a frame that became complete; valid until the next part of that sender. */
+NEAP_CHECK int on_part(struct step *s, const struct sender *from, const struct f_part *f,
+		       struct slice *whole, struct err *e);
+void parts_done(struct ingest *in, struct slice whole);
+void parts_expire(struct ingest *in, uint64_t now_ms, bool all);
+
+/* ---- content of a set ---- */
+
+struct set_effect {
+	struct rows rows; /* what goes out; memory from in->work */
+	bool lost;	  /* something was not taken as sent (P5) */
+	size_t n_row;
+};
+
+/*
+ * Merges rows of a merge table into the store and adds what was taken to `out`. `capacity` is an
+ * upper bound for the rows of the whole set.
+ */
+NEAP_CHECK int merge_table(struct step *s, struct user_state *us, const struct table_rows *tr,
+			   size_t capacity, struct set_effect *out, struct err *e);
+
+/* Turns what an operator's SQL did into change sets of the server's own (J4). */
+NEAP_CHECK int server_changes(struct step *s, struct err *e);
+
+#endif

@@ -1,0 +1,103 @@
+/* Sites: one database file of a device, and the sets it had committed. */
+#include "backend/core/store_sqlite.h"
+
+int store_site_get(struct store *s, const struct store_user *u, uint64_t site,
+		   struct store_site *out, bool *found, struct err *e)
+{
+	sqlite3_stmt *st;
+
+	TRY(db_prepare(s->db,
+		       "SELECT id, site, device, number, cut, sets FROM neap_site"
+		       " WHERE uid = ? AND site = ?",
+		       &st, e));
+	TRY(bind_int(s, st, 1, (uint64_t)u->uid, e));
+	TRY(bind_int(s, st, 2, site, e));
+	TRY(db_step(s->db, st, found, e));
+	if (*found)
+		*out = (struct store_site){
+			.id = sqlite3_column_int64(st, 0),
+			.site = column_u64(st, 1),
+			.device = column_id(st, 2),
+			.number = column_u64(st, 3),
+			.cut = column_u64(st, 4),
+			.sets = column_u64(st, 5),
+		};
+	sqlite3_reset(st);
+	return 0;
+}
+
+int store_site_add(struct store *s, const struct store_user *u, uint64_t site, const char *device,
+		   struct store_site *out, struct err *e)
+{
+	sqlite3_stmt *st;
+	struct store_site new = {.site = site};
+
+	TRY(id_set(&new.device, slice_str(device), "device", e));
+	TRY(db_prepare(s->db, "INSERT INTO neap_site(uid, site, device) VALUES(?, ?, ?)", &st, e));
+	TRY(bind_int(s, st, 1, (uint64_t)u->uid, e));
+	TRY(bind_int(s, st, 2, site, e));
+	TRY(bind_text(s, st, 3, device, e));
+	TRY(db_run(s->db, st, e));
+	new.id = sqlite3_last_insert_rowid(db_handle(s->db));
+	*out = new;
+	return 0;
+}
+
+static int remember(struct store *s, const struct store_site *site, uint64_t number, uint64_t cut,
+		    uint64_t own, struct err *e)
+{
+	sqlite3_stmt *st;
+
+	TRY(db_prepare(s->db,
+		       "REPLACE INTO neap_cut(site, slot, number, cut, own) VALUES(?, ?, ?, ?, ?)",
+		       &st, e));
+	TRY(bind_int(s, st, 1, (uint64_t)site->id, e));
+	TRY(bind_int(s, st, 2, site->sets % LIMIT_ACK_SETS, e));
+	TRY(bind_int(s, st, 3, number, e));
+	TRY(bind_int(s, st, 4, cut, e));
+	TRY(bind_int(s, st, 5, own, e));
+	return db_run(s->db, st, e);
+}
+
+int store_site_commit(struct store *s, const struct store_user *u, struct store_site *site,
+		      uint64_t number, uint64_t cut, uint64_t own, uint64_t now_ms, size_t rows,
+		      struct err *e)
+{
+	sqlite3_stmt *st;
+
+	TRY(remember(s, site, number, cut, own, e));
+	TRY(db_prepare(s->db,
+		       "UPDATE neap_site SET number = ?3, cut = ?4, sets = sets + 1,"
+		       " rows = rows + ?5, seen_ms = ?6 WHERE uid = ?1 AND site = ?2",
+		       &st, e));
+	TRY(bind_int(s, st, 1, (uint64_t)u->uid, e));
+	TRY(bind_int(s, st, 2, site->site, e));
+	TRY(bind_int(s, st, 3, number, e));
+	TRY(bind_int(s, st, 4, cut, e));
+	TRY(bind_int(s, st, 5, rows, e));
+	TRY(bind_int(s, st, 6, now_ms, e));
+	TRY(db_run(s->db, st, e));
+	site->number = number;
+	site->cut = cut;
+	site->sets++;
+	return 0;
+}
+
+int store_site_recall(struct store *s, const struct store_user *u, const struct store_site *site,
+		      uint64_t number, uint64_t cut, uint64_t *own, bool *found, struct err *e)
+{
+	sqlite3_stmt *st;
+
+	TRY(db_prepare(s->db,
+		       "SELECT c.own FROM neap_site s JOIN neap_cut c ON c.site = s.id"
+		       " WHERE s.uid = ? AND s.site = ? AND c.number = ? AND c.cut = ?",
+		       &st, e));
+	TRY(bind_int(s, st, 1, (uint64_t)u->uid, e));
+	TRY(bind_int(s, st, 2, site->site, e));
+	TRY(bind_int(s, st, 3, number, e));
+	TRY(bind_int(s, st, 4, cut, e));
+	TRY(db_step(s->db, st, found, e));
+	*own = *found ? column_u64(st, 0) : 0;
+	sqlite3_reset(st);
+	return 0;
+}

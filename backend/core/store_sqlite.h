@@ -1,0 +1,99 @@
+/* What the files of the SQLite store share. Not for others: see store.h. */
+#ifndef NEAP_BACKEND_CORE_STORE_SQLITE_H
+#define NEAP_BACKEND_CORE_STORE_SQLITE_H
+
+#include "backend/core/store.h"
+#include "common/db.h"
+
+/* The catalogue in memory: tables and shapes, read anew after every change of it. */
+struct catalogue {
+	struct arena arena;
+	size_t n_table, n_shape;
+	struct store_table **table; /* by id */
+	struct store_shape **shape; /* by shape id */
+};
+
+struct store {
+	struct db *db;
+	uint64_t id, term, prev_term;
+	int64_t term_ord;
+	uint64_t issued;
+	int64_t data_version; /* of SQLite, when foreign writes were last looked for */
+	bool look;	      /* look for touched rows whatever data_version says */
+	bool in_tx;
+	bool hidden;	      /* neap_flag is set in this transaction */
+	bool catalogue_stale; /* changed in the transaction under way: reread after a rollback */
+	int64_t gc_uid, gc_table; /* where store_gc goes on */
+	struct catalogue cat;
+};
+
+/* The statements of one table, prepared when first used. */
+enum table_query {
+	TQ_REG_GET,
+	TQ_REG_ADD,
+	TQ_REG_SET,
+	TQ_ROW_GET,
+	TQ_ROW_PUT,
+	TQ_ROW_CHANGE,
+	TQ_ROW_DELETE,
+	TQ_APPEND,
+	TQ_APPEND_GET,
+	TQ_PAGE,
+	TQ_PAGE_AFTER,
+	TQ_TOUCHED,
+	TQ_TOUCHED_ANY,
+	TQ_TOUCHED_FORGET,
+	TQ_GC,
+	TQ_N,
+};
+
+struct store_sql {
+	sqlite3_stmt *stmt[TQ_N];
+	sqlite3_stmt **set_col; /* UPDATE of one column, by column */
+};
+
+/* A table's statement, reset; its bindings are those of its last use. */
+NEAP_CHECK int table_stmt(struct store *s, struct store_table *t, enum table_query q,
+			  sqlite3_stmt **out, struct err *e);
+NEAP_CHECK int table_stmt_col(struct store *s, struct store_table *t, uint16_t col,
+			      sqlite3_stmt **out, struct err *e);
+
+/* The texts behind them; pure, so that a test can read every one (R5). */
+NEAP_CHECK int table_sql(const struct store_table *t, enum table_query q, struct buf *out);
+NEAP_CHECK int table_sql_col(const struct store_table *t, uint16_t col, struct buf *out);
+NEAP_CHECK int table_sql_create(const struct store_table *t, struct buf *out);
+/* ALTER TABLE … ADD COLUMN for column `col`. */
+NEAP_CHECK int table_sql_add_column(const struct store_table *t, uint16_t col, struct buf *out);
+/* An app's column name as the store has it: names the store keeps for itself get "app_" in front.
+ */
+NEAP_CHECK int column_name(struct slice name, struct buf *out);
+
+/* CREATE and DROP TRIGGER of a merge table's capture; with `table` also its mark table. */
+NEAP_CHECK int table_sql_capture(const struct store_table *t, bool table, struct buf *out,
+				 struct err *e);
+NEAP_CHECK int table_sql_uncapture(const struct store_table *t, struct buf *out, struct err *e);
+
+NEAP_CHECK int catalogue_load(struct store *s, struct err *e);
+void catalogue_free(struct catalogue *c);
+struct store_table *catalogue_table(struct store *s, int64_t id); /* NULL: none */
+/* The user has rows of this table from now on. */
+NEAP_CHECK int catalogue_user_table(struct store *s, int64_t uid, int64_t table, struct err *e);
+
+NEAP_CHECK int meta_get(struct store *s, const char *key, int64_t none, int64_t *out,
+			struct err *e);
+NEAP_CHECK int meta_set(struct store *s, const char *key, int64_t value, struct err *e);
+
+/* Binding with the project's errors. */
+NEAP_CHECK int bind_int(struct store *s, sqlite3_stmt *st, int at, uint64_t v, struct err *e);
+NEAP_CHECK int bind_text(struct store *s, sqlite3_stmt *st, int at, const char *v, struct err *e);
+/* Values from `at` on; they must outlive the next step. */
+NEAP_CHECK int bind_vals(struct store *s, sqlite3_stmt *st, int at, const struct val *v, size_t n,
+			 struct err *e);
+static inline uint64_t column_u64(sqlite3_stmt *st, int col)
+{
+	return (uint64_t)sqlite3_column_int64(st, col);
+}
+/* A column's text as an id; empty when it is none. */
+struct id column_id(sqlite3_stmt *st, int col);
+
+#endif
