@@ -7,7 +7,7 @@
 
 int base64_write(struct slice in, char *out)
 {
-	struct buf text = {.max = BASE64_LEN(in.len)};
+	struct buf text = {.max = BASE64_LEN(in.len) + 4}; /* the coder reserves whole groups */
 
 	/* Room for all at once: growing would leave a copy behind. */
 	int rc = buf_reserve(&text, text.max);
@@ -22,11 +22,11 @@ int base64_write(struct slice in, char *out)
 
 int base64_read(struct slice in, uint8_t *out, size_t len)
 {
-	struct buf bytes = {.max = len};
+	struct buf bytes = {.max = len + 3};
 
 	if (in.len != BASE64_LEN(len))
 		return NE_MALFORMED;
-	int rc = buf_reserve(&bytes, len);
+	int rc = buf_reserve(&bytes, bytes.max);
 	if (!rc)
 		rc = base64url_decode(in, &bytes);
 	if (!rc)

@@ -214,9 +214,9 @@ int auth_refresh(struct auth *a, struct slice text, struct auth_session *out,
 	bool good = false;
 	int64_t iat_s = 0;
 
-	memset(out, 0, sizeof *out);
 	*why = (struct auth_denial){.status = 401};
 	int readable = base64_read(text, token, TOKEN_LEN);
+	memset(out, 0, sizeof *out); /* `text` may be in it */
 	if (readable == NE_MEMORY)
 		return err_set(e, NE_MEMORY, "no memory for a refresh token");
 	if (!readable) {
