@@ -83,7 +83,7 @@ static void post(struct paho *p, enum letter_type type, uint64_t attempt, int co
 	if (!l)
 		return;
 	l->code = code;
-	snprintf(l->text, sizeof l->text, "%s", text ? text : "");
+	snprintf(l->text, sizeof l->text, "%.255s", text ? text : "");
 	mailbox_post(p->mailbox, l);
 }
 
