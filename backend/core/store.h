@@ -35,6 +35,7 @@ void store_close(struct store *s); /* NULL is allowed; an open transaction is ro
 
 uint64_t store_id(const struct store *s);   /* never 0 */
 uint64_t store_term(const struct store *s); /* 0 before store_take_term */
+uint64_t store_previous_term(const struct store *s); /* the newest before ours; 0 none */
 
 /* Becomes the committer: `term` (random, never 0) is the newest from now on (P1). */
 NEAP_CHECK int store_take_term(struct store *s, uint64_t term, struct err *e);

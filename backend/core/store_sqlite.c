@@ -225,6 +225,11 @@ static int add_term(struct store *s, uint64_t term, int64_t *ord, int64_t *prev,
 	return 0;
 }
 
+uint64_t store_previous_term(const struct store *s)
+{
+	return s->prev_term;
+}
+
 int store_take_term(struct store *s, uint64_t term, struct err *e)
 {
 	int64_t ord = 0, prev = 0;

@@ -1,0 +1,323 @@
+#include "backend/shell/committer.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/shell/log.h"
+#include "backend/shell/os.h"
+
+enum {
+	INBOX_FRAMES = 1024,
+	INBOX_BYTES = 16 * 1024 * 1024,
+	BATCH_FRAMES = 256,
+	BATCH_BYTES = 8 * 1024 * 1024,
+	EVENTS_MAX = BATCH_FRAMES + 3,
+	LOOK_MS = 50,  /* how often others' writes are looked for */
+	WORK_MS = 90,  /* of continuous work … */
+	FREE_MS = 10,  /* … after which the write lock is left free */
+	RETRY_MS = 50, /* the store is busy */
+	RETRY_DISK_MS = 1000,
+};
+
+struct committer {
+	struct committer_config config;
+	pthread_t thread;
+
+	pthread_mutex_t lock;
+	pthread_cond_t more, less;
+	struct plain *head, **tail;
+	size_t n, bytes;
+	bool stop, broker, tick;
+	struct committer_look look;
+};
+
+/* What one transaction takes. */
+struct batch {
+	struct plain *frames; /* owned */
+	size_t n;
+	struct in_event ev[EVENTS_MAX];
+};
+
+static void batch_event(struct batch *b, enum in_type type)
+{
+	b->ev[b->n++] = (struct in_event){.type = type};
+}
+
+/* Moves frames from the inbox. The lock is held. */
+static void take_frames(struct committer *c, struct batch *b)
+{
+	size_t bytes = 0;
+	struct plain **tail = &b->frames;
+
+	while (c->head && b->n < EVENTS_MAX &&
+	       (bytes == 0 || c->head->len <= BATCH_BYTES - bytes)) {
+		struct plain *p = c->head;
+		c->head = p->next;
+		c->n--;
+		c->bytes -= p->len;
+		bytes += p->len;
+		p->next = NULL;
+		*tail = p;
+		tail = &p->next;
+		b->ev[b->n++] = (struct in_event){IN_FRAME, p->user.at, p->device.at,
+						  slice_of(p->bytes, p->len)};
+		if (bytes >= BATCH_BYTES)
+			break;
+	}
+	if (!c->head)
+		c->tail = &c->head;
+	pthread_cond_broadcast(&c->less);
+}
+
+/* Waits at most LOOK_MS for something to do; false once stopped and empty. */
+static bool collect(struct committer *c, struct batch *b)
+{
+	struct timespec until = mono_after_ms(LOOK_MS);
+
+	b->n = 0;
+	b->frames = NULL;
+	pthread_mutex_lock(&c->lock);
+	while (!c->head && !c->broker && !c->tick && !c->stop)
+		if (pthread_cond_timedwait(&c->more, &c->lock, &until))
+			break;
+	bool go_on = !c->stop || c->head;
+	if (c->broker)
+		batch_event(b, IN_BROKER);
+	if (c->tick)
+		batch_event(b, IN_TICK);
+	c->broker = c->tick = false;
+	take_frames(c, b);
+	pthread_mutex_unlock(&c->lock);
+	return go_on;
+}
+
+static void batch_free(struct batch *b)
+{
+	for (struct plain *p = b->frames, *next; p; p = next) {
+		next = p->next;
+		free(p);
+	}
+	b->frames = NULL;
+}
+
+/* Waits `ms`, less when stopped; false then. */
+static bool pause_ms(struct committer *c, uint64_t ms)
+{
+	struct timespec until = mono_after_ms(ms);
+
+	pthread_mutex_lock(&c->lock);
+	while (!c->stop && pthread_cond_timedwait(&c->more, &c->lock, &until) == 0)
+		continue;
+	bool stop = c->stop;
+	pthread_mutex_unlock(&c->lock);
+	return !stop;
+}
+
+static void note_trouble(struct committer *c, const struct err *e)
+{
+	char text[sizeof c->look.trouble] = "";
+
+	if (e)
+		snprintf(text, sizeof text, "%.*s", (int)sizeof text - 1, e->text);
+	pthread_mutex_lock(&c->lock);
+	bool news = strcmp(text, c->look.trouble) != 0;
+	memcpy(c->look.trouble, text, sizeof text);
+	pthread_mutex_unlock(&c->lock);
+	if (!news)
+		return;
+	if (e)
+		log_err(LOG_ERROR, "store_trouble", e);
+	else
+		log_line(LOG_INFO, "store_recovered", "%s", "");
+}
+
+/* One transaction, tried until it is done: only then may anything be published. */
+static int commit(struct committer *c, const struct batch *b, struct err *e)
+{
+	for (;;) {
+		struct out_messages out = {0};
+		int rc = ingest_step(c->config.ingest, wall_ms(), b->ev, b->n, &out, e);
+		if (!rc) {
+			c->config.stats->steps++;
+			c->config.stats->step_events += b->n;
+			note_trouble(c, NULL);
+			if (out.n)
+				publisher_give(c->config.publisher, &out);
+			out_messages_free(&out);
+			return NE_OK;
+		}
+		out_messages_free(&out);
+		if (rc != NE_BUSY && rc != NE_DISK && rc != NE_MEMORY)
+			return rc;
+		c->config.stats->step_retries++;
+		note_trouble(c, e);
+		/* Devices keep what was not acknowledged; on stopping it is dropped here. */
+		if (!pause_ms(c, rc == NE_BUSY ? RETRY_MS : RETRY_DISK_MS))
+			return NE_OK;
+	}
+}
+
+static int look_for_others(struct committer *c, struct batch *b, struct err *e)
+{
+	bool any = false;
+	int rc = store_foreign_writes(c->config.store, &any, e);
+
+	if (rc && ne_category(rc) == NE_CAT_CORRUPT)
+		return rc;
+	if (rc)
+		note_trouble(c, e);
+	else if (any)
+		batch_event(b, IN_SQL);
+	return NE_OK;
+}
+
+static void copy_stats(struct committer *c)
+{
+	struct ingest_stats s;
+	ingest_stats(c->config.ingest, &s);
+	pthread_mutex_lock(&c->lock);
+	c->look.ingest = s;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static int run(struct committer *c, struct batch *b, struct err *e)
+{
+	uint64_t free_since = mono_ms();
+
+	while (collect(c, b)) {
+		int rc = b->n < EVENTS_MAX ? look_for_others(c, b, e) : NE_OK;
+		if (!rc && b->n)
+			rc = commit(c, b, e);
+		bool worked = b->n > 0;
+		batch_free(b);
+		if (rc)
+			return rc;
+		if (!worked) {
+			free_since = mono_ms();
+			continue;
+		}
+		copy_stats(c);
+		if (mono_ms() - free_since >= WORK_MS) {
+			/* An operator's shell waits for the lock by polling; this is its chance. */
+			nanosleep(&(struct timespec){0, FREE_MS * 1000000L}, NULL);
+			free_since = mono_ms();
+		}
+	}
+	return NE_OK;
+}
+
+static void *committer_thread(void *arg)
+{
+	struct committer *c = arg;
+	struct batch *b = calloc(1, sizeof *b);
+	struct err e = {0};
+	int rc = NE_MEMORY;
+
+	if (b)
+		rc = run(c, b, &e);
+	else
+		err_set(&e, rc, "out of memory");
+	free(b);
+	if (rc) {
+		pthread_mutex_lock(&c->lock);
+		c->stop = true;
+		pthread_cond_broadcast(&c->less);
+		pthread_mutex_unlock(&c->lock);
+		c->config.fatal(c->config.ctx, &e);
+	}
+	return NULL;
+}
+
+int committer_start(struct committer **out, const struct committer_config *config, struct err *e)
+{
+	pthread_condattr_t attr;
+	struct committer *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return err_set(e, NE_MEMORY, "out of memory");
+	c->config = *config;
+	c->tail = &c->head;
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->more, &attr);
+	pthread_cond_init(&c->less, NULL);
+	pthread_condattr_destroy(&attr);
+	if (pthread_create(&c->thread, NULL, committer_thread, c)) {
+		free(c);
+		return err_set(e, NE_MEMORY, "no thread for the committer");
+	}
+	*out = c;
+	return NE_OK;
+}
+
+void committer_stop(struct committer *c)
+{
+	if (!c)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->stop = true;
+	pthread_cond_broadcast(&c->more);
+	pthread_cond_broadcast(&c->less);
+	pthread_mutex_unlock(&c->lock);
+	pthread_join(c->thread, NULL);
+}
+
+void committer_free(struct committer *c)
+{
+	if (!c)
+		return;
+	for (struct plain *p = c->head, *next; p; p = next) {
+		next = p->next;
+		free(p);
+	}
+	pthread_cond_destroy(&c->more);
+	pthread_cond_destroy(&c->less);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+void committer_give(struct committer *c, struct plain *p)
+{
+	pthread_mutex_lock(&c->lock);
+	while (!c->stop && (c->n >= INBOX_FRAMES || p->len > INBOX_BYTES - c->bytes))
+		pthread_cond_wait(&c->less, &c->lock);
+	if (!c->stop) {
+		p->next = NULL;
+		*c->tail = p;
+		c->tail = &p->next;
+		c->n++;
+		c->bytes += p->len;
+		pthread_cond_signal(&c->more);
+		p = NULL;
+	}
+	pthread_mutex_unlock(&c->lock);
+	free(p);
+}
+
+void committer_broker(struct committer *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->broker = true;
+	pthread_cond_signal(&c->more);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void committer_tick(struct committer *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->tick = true;
+	pthread_cond_signal(&c->more);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void committer_look(struct committer *c, struct committer_look *out)
+{
+	pthread_mutex_lock(&c->lock);
+	*out = c->look;
+	out->waiting = c->n;
+	out->waiting_bytes = c->bytes;
+	pthread_mutex_unlock(&c->lock);
+}

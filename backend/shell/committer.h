@@ -1,0 +1,53 @@
+/*
+ * The one thread that writes the data store: takes all opened frames that
+ * wait, up to a bound, as one transaction (group commit), hands what came out
+ * to the publisher, and leaves the write lock free for 10 ms in every 100.
+ */
+#ifndef NEAP_BACKEND_SHELL_COMMITTER_H
+#define NEAP_BACKEND_SHELL_COMMITTER_H
+
+#include "backend/core/ingest.h"
+#include "backend/shell/publisher.h"
+
+/* An opened frame. Freed with free(). */
+struct plain {
+	struct plain *next;
+	struct id user, device;
+	size_t len;
+	uint8_t bytes[];
+};
+
+struct committer_config {
+	struct store *store;
+	struct ingest *ingest;
+	struct publisher *publisher;
+	struct serve_stats *stats;
+	/* Called once, from the committer's thread, when it cannot go on (another committer, a
+	 * corrupt store). */
+	void (*fatal)(void *ctx, const struct err *e);
+	void *ctx;
+};
+
+struct committer;
+
+NEAP_CHECK int committer_start(struct committer **out, const struct committer_config *c,
+			       struct err *e);
+/* Takes nothing more, finishes the transaction under way and what waits, and ends. NULL is allowed.
+ */
+void committer_stop(struct committer *c);
+void committer_free(struct committer *c);
+
+/* Takes the frame; waits while the inbox is full. Freed and forgotten once the committer stops. */
+void committer_give(struct committer *c, struct plain *p);
+/* The broker does not know our session: heads are published again. */
+void committer_broker(struct committer *c);
+void committer_tick(struct committer *c);
+
+struct committer_look {
+	size_t waiting, waiting_bytes;
+	struct ingest_stats ingest; /* as of the last transaction */
+	char trouble[200];	    /* what the store's last failure was, "" none since */
+};
+void committer_look(struct committer *c, struct committer_look *out);
+
+#endif
