@@ -18,10 +18,15 @@
 #include "device/shell/link.h"
 #include "device/shell/login.h"
 #include "device/shell/nodelay.h"
+#include "device/shell/probe.h"
 
 enum phase { PHASE_IDLE, PHASE_CONNECTING, PHASE_CONNECTED, PHASE_CLOSING };
 
-enum { CLOSE_WAIT_MS = 1000, N_TOPIC = 3 };
+enum {
+	CLOSE_WAIT_MS = 1000,
+	N_TOPIC = 3,
+	PROBE_EVERY = 8, /* of failures in a row: the first is looked into, then each of these */
+};
 
 /*
  * TLS 1.3, or 1.2 with authenticated encryption: with no older suite in the list, no older
@@ -32,13 +37,15 @@ static const char ciphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
 /* One connection to be made; texts copied from link_target. */
 struct plan {
 	char uri[LOGIN_HOST_MAX + 32];
+	char host[LOGIN_HOST_MAX + 1];
 	uint16_t port;
 	char user[LIMIT_ID + 1];
 	char client_id[2 * LIMIT_ID + 2];
 	char token[JWT_MAX + 1];
 	char up[TOPIC_MAX], presence[TOPIC_MAX];
 	char sub[N_TOPIC][TOPIC_MAX];
-	int ca_fd; /* memfd with the broker's CA; -1 none */
+	char ca[LOGIN_PEM_MAX + 1];
+	int ca_fd; /* memfd with it, for Paho; -1 none */
 };
 
 /* A publish the broker has not acknowledged yet. */
@@ -63,11 +70,12 @@ struct paho {
 	char client_id[2 * LIMIT_ID + 2]; /* the client was made for this id */
 	enum phase phase;
 	_Atomic uint64_t attempt;
-	_Atomic int reason; /* of the server's DISCONNECT in this attempt; 0 none */
-	_Atomic bool cert;  /* TLS failed over the certificate in this attempt */
-	char tls_text[160]; /* written before `cert` is set, read after */
-	struct plan *plan;  /* of the current attempt */
-	bool connect_after; /* start the plan's attempt once the old connection is closed */
+	_Atomic int reason;  /* of the server's DISCONNECT in this attempt; 0 none */
+	struct plan *plan;   /* of the current attempt */
+	bool connect_after;  /* start the plan's attempt once the old connection is closed */
+	unsigned failures;   /* attempts without a reason, in a row, to one place */
+	struct err reason;   /* found for the last of them that was looked into */
+	struct probe *probe; /* what looks for the reason; NULL none */
 	size_t outstanding;
 	size_t n_waiting;
 	struct waiting *waiting, **waiting_tail;
@@ -165,27 +173,12 @@ static void on_connect_failed(void *ctx, MQTTAsync_failureData5 *data)
 	struct paho *p = ctx;
 	uint64_t attempt = atomic_load(&p->attempt);
 
-	if (atomic_load(&p->cert))
-		post(p, LETTER_LOST, attempt, NE_CERT, p->tls_text);
-	else if (data && (int)data->reasonCode >= 0x80)
+	if (data && (int)data->reasonCode >= 0x80)
 		post(p, LETTER_LOST, attempt, code_of_reason((int)data->reasonCode),
 		     text_of_reason((int)data->reasonCode));
 	else
-		post(p, LETTER_LOST, attempt, NE_UNREACHABLE,
-		     data && data->message ? data->message : "the broker cannot be reached");
-}
-
-static int on_tls_error(const char *text, size_t len, void *ctx)
-{
-	struct paho *p = ctx;
-
-	if (!atomic_load(&p->cert) && memmem(text, len, "certificate", 11)) {
-		snprintf(p->tls_text, sizeof p->tls_text, "%.*s", (int)(len < 150 ? len : 150),
-			 text);
-		p->tls_text[strcspn(p->tls_text, "\n")] = '\0';
-		atomic_store(&p->cert, true);
-	}
-	return 1;
+		post(p, LETTER_FAILED, attempt, NE_UNREACHABLE,
+		     data && data->message ? data->message : "it cannot be reached");
 }
 
 static void on_subscribed(void *ctx, MQTTAsync_successData5 *data)
@@ -294,6 +287,8 @@ static int plan_fill(struct plan *plan, const struct link_target *t, struct err 
 
 	snprintf(plan->uri, sizeof plan->uri, bare_v6 ? "ssl://[%s]:%u" : "ssl://%s:%u", t->host,
 		 (unsigned)t->port);
+	snprintf(plan->host, sizeof plan->host, "%s", t->host);
+	snprintf(plan->ca, sizeof plan->ca, "%s", t->ca_pem);
 	plan->port = t->port;
 	snprintf(plan->user, sizeof plan->user, "%s", t->user);
 	snprintf(plan->client_id, sizeof plan->client_id, "%s/%s", t->user, t->device);
@@ -348,7 +343,7 @@ static int client_new(struct paho *p, struct err *e)
 		       MQTTAsync_strerror(rc));
 }
 
-static MQTTAsync_SSLOptions tls_options(struct paho *p, const char *ca_path)
+static MQTTAsync_SSLOptions tls_options(const char *ca_path)
 {
 	MQTTAsync_SSLOptions tls = MQTTAsync_SSLOptions_initializer;
 
@@ -357,8 +352,6 @@ static MQTTAsync_SSLOptions tls_options(struct paho *p, const char *ca_path)
 	tls.disableDefaultTrustStore = 1;
 	tls.trustStore = ca_path;
 	tls.enabledCipherSuites = ciphers;
-	tls.ssl_error_cb = on_tls_error;
-	tls.ssl_error_context = p;
 	return tls;
 }
 
@@ -372,7 +365,7 @@ static int start_connect(struct paho *p, struct err *e)
 	MQTTProperty expiry = {.identifier = MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL};
 
 	snprintf(ca_path, sizeof ca_path, "/proc/self/fd/%d", p->plan->ca_fd);
-	MQTTAsync_SSLOptions tls = tls_options(p, ca_path);
+	MQTTAsync_SSLOptions tls = tls_options(ca_path);
 	will.topicName = p->plan->presence;
 	will.message = "offline";
 	will.retained = 1;
@@ -395,7 +388,6 @@ static int start_connect(struct paho *p, struct err *e)
 	if (MQTTProperties_add(&properties, &expiry))
 		return err_set(e, NE_MEMORY, "out of memory");
 	atomic_store(&p->reason, 0);
-	atomic_store(&p->cert, false);
 	int rc = MQTTAsync_connect(p->client, &c);
 	MQTTProperties_free(&properties);
 	if (rc != MQTTASYNC_SUCCESS)
@@ -434,6 +426,9 @@ static int paho_connect(struct link *l, const struct link_target *t, uint64_t *a
 		plan_free(plan);
 		return rc;
 	}
+	if (!p->plan || p->plan->port != plan->port || strcmp(p->plan->host, plan->host) != 0 ||
+	    strcmp(p->plan->ca, plan->ca) != 0)
+		p->failures = 0;
 	plan_free(p->plan);
 	p->plan = plan;
 	p->connect_after = false;
@@ -550,17 +545,87 @@ static int greet(struct paho *p)
 	return rc;
 }
 
+/* A thread that looks for the reason of a failure and posts it. */
+struct probe {
+	pthread_t thread;
+	struct mailbox *mailbox;
+	uint64_t attempt;
+	char host[LOGIN_HOST_MAX + 1];
+	uint16_t port;
+	char ca[LOGIN_PEM_MAX + 1];
+	char text[256]; /* what Paho said */
+};
+
+static void *probe_run(void *ctx)
+{
+	struct probe *probe = ctx;
+	struct letter *l = letter_new(LETTER_LOST, probe->attempt, 0);
+	struct err e = {0};
+	int rc = probe_tls(probe->host, probe->port, probe->ca, &e);
+
+	if (l) {
+		/* TLS works, so it failed later, or just then. */
+		l->code = rc ? rc : NE_UNREACHABLE;
+		snprintf(l->text, sizeof l->text, "%.255s", rc ? e.text : probe->text);
+		mailbox_post(probe->mailbox, l);
+	}
+	return NULL;
+}
+
+static void probe_end(struct paho *p)
+{
+	if (!p->probe)
+		return;
+	pthread_join(p->probe->thread, NULL);
+	free(p->probe);
+	p->probe = NULL;
+}
+
+/* False: nothing looks for the reason. */
+static bool probe_start(struct paho *p, const struct letter *failed)
+{
+	if (p->failures++ % PROBE_EVERY != 0)
+		return false;
+	probe_end(p);
+	struct probe *probe = calloc(1, sizeof *probe);
+	if (!probe)
+		return false;
+	probe->mailbox = p->mailbox;
+	probe->attempt = failed->attempt;
+	memcpy(probe->host, p->plan->host, sizeof probe->host);
+	memcpy(probe->ca, p->plan->ca, sizeof probe->ca);
+	memcpy(probe->text, failed->text, sizeof probe->text);
+	probe->port = p->plan->port;
+	if (pthread_create(&probe->thread, NULL, probe_run, probe) != 0) {
+		free(probe);
+		return false;
+	}
+	p->probe = probe;
+	return true;
+}
+
 /* The link's own part in a letter. False: the agent need not see it. */
 static bool handle(struct paho *p, struct letter *l)
 {
 	switch (l->type) {
 	case LETTER_CONNECTED:
 		p->phase = PHASE_CONNECTED;
+		p->failures = 0;
 		if (greet(p) == MQTTASYNC_SUCCESS)
 			return false;
 		l->type = LETTER_LOST;
 		l->code = NE_UNREACHABLE;
 		snprintf(l->text, sizeof l->text, "subscribing failed");
+		return true;
+	case LETTER_FAILED:
+		p->phase = PHASE_IDLE;
+		l->type = LETTER_LOST;
+		if (probe_start(p, l))
+			return false;
+		if (p->reason.code) {
+			l->code = p->reason.code;
+			snprintf(l->text, sizeof l->text, "%.255s", p->reason.text);
+		}
 		return true;
 	case LETTER_SENT:
 		if (p->outstanding > 0)
@@ -568,6 +633,8 @@ static bool handle(struct paho *p, struct letter *l)
 		fill_window(p);
 		return true;
 	case LETTER_LOST:
+		if (p->phase == PHASE_IDLE) /* from the probe */
+			(void)err_set(&p->reason, l->code, "%s", l->text);
 		forget_publishes(p);
 		/* A refusal leaves the connection open: close it. */
 		if (p->phase == PHASE_CONNECTED && MQTTAsync_isConnected(p->client))
@@ -604,7 +671,7 @@ static struct letter *paho_take(struct link *link)
 	struct letter *l;
 
 	while ((l = mailbox_take(p->mailbox)) != NULL) {
-		bool ended = l->type == LETTER_CLOSED ||
+		bool ended = l->type == LETTER_CLOSED || l->type == LETTER_FAILED ||
 			     (l->type == LETTER_LOST && !MQTTAsync_isConnected(p->client));
 		if (p->phase == PHASE_CLOSING && ended)
 			after_close(p);
@@ -632,6 +699,7 @@ static void paho_free(struct link *l)
 	paho_disconnect(l);
 	wait_closed(p);
 	client_free(p);
+	probe_end(p);
 	while (p->sent) {
 		struct sent *s = p->sent;
 		p->sent = s->next;

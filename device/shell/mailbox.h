@@ -24,6 +24,7 @@ enum letter_type {
 	/* Between a link's threads and its own functions; the agent never sees them. */
 	LETTER_CONNECTED,
 	LETTER_CLOSED,
+	LETTER_FAILED, /* an attempt ended without a reason */
 };
 
 struct letter {
