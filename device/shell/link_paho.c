@@ -74,7 +74,7 @@ struct paho {
 	struct plan *plan;   /* of the current attempt */
 	bool connect_after;  /* start the plan's attempt once the old connection is closed */
 	unsigned failures;   /* attempts without a reason, in a row, to one place */
-	struct err reason;   /* found for the last of them that was looked into */
+	struct err found;    /* found for the last of them that was looked into */
 	struct probe *probe; /* what looks for the reason; NULL none */
 	size_t outstanding;
 	size_t n_waiting;
@@ -622,9 +622,9 @@ static bool handle(struct paho *p, struct letter *l)
 		l->type = LETTER_LOST;
 		if (probe_start(p, l))
 			return false;
-		if (p->reason.code) {
-			l->code = p->reason.code;
-			snprintf(l->text, sizeof l->text, "%.255s", p->reason.text);
+		if (p->found.code) {
+			l->code = p->found.code;
+			snprintf(l->text, sizeof l->text, "%.255s", p->found.text);
 		}
 		return true;
 	case LETTER_SENT:
@@ -634,7 +634,7 @@ static bool handle(struct paho *p, struct letter *l)
 		return true;
 	case LETTER_LOST:
 		if (p->phase == PHASE_IDLE) /* from the probe */
-			(void)err_set(&p->reason, l->code, "%s", l->text);
+			(void)err_set(&p->found, l->code, "%s", l->text);
 		forget_publishes(p);
 		/* A refusal leaves the connection open: close it. */
 		if (p->phase == PHASE_CONNECTED && MQTTAsync_isConnected(p->client))
