@@ -53,7 +53,7 @@ static int find_col(const struct shape_col *col, int n, struct slice name)
 	return -1;
 }
 
-/* False if the keys are not the same columns: such a table cannot be merged. */
+/* False if the keys are not the same: then it is another table of the same name. */
 static bool map_columns(struct work *w, const struct shape *theirs)
 {
 	const struct shape *ours = &w->tg.t->shape;
@@ -62,7 +62,9 @@ static bool map_columns(struct work *w, const struct shape *theirs)
 		return false;
 	for (int i = 0; i < ours->n_key; i++) {
 		w->key_of[i] = find_col(theirs->key, theirs->n_key, ours->key[i].name);
-		if (w->key_of[i] < 0)
+		if (w->key_of[i] < 0 ||
+		    theirs->key[w->key_of[i]].affinity != ours->key[i].affinity ||
+		    theirs->key[w->key_of[i]].collation != ours->key[i].collation)
 			return false;
 	}
 	for (int i = 0; i < ours->n_col; i++)

@@ -169,8 +169,7 @@ static const char *refuse_next(enum refuse_code code)
 	}
 }
 
-/* A refusal that only people can change: kept visible, tried again now and then. */
-static void wait_for_people(struct engine *en, const struct f_refuse *r)
+static void say_refused(struct engine *en, const struct f_refuse *r)
 {
 	char reason[sizeof(en->reason)];
 	int len = r->text.len < 120 ? (int)r->text.len : 120;
@@ -179,6 +178,12 @@ static void wait_for_people(struct engine *en, const struct f_refuse *r)
 		 len ? (const char *)r->text.at : "");
 	engine_problem(en, r->code == REFUSE_QUOTA ? NE_LIMIT : NE_PROTOCOL, reason,
 		       refuse_next(r->code));
+}
+
+/* A refusal that only people can change: kept visible, tried again now and then. */
+static void wait_for_people(struct engine *en, const struct f_refuse *r)
+{
+	say_refused(en, r);
 	en->refused_ms = en->refused_ms ? 2 * en->refused_ms : REFUSED_MS;
 	if (en->refused_ms > REFUSED_MAX_MS)
 		en->refused_ms = REFUSED_MAX_MS;
@@ -202,6 +207,11 @@ int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e)
 {
 	struct flight *f = engine_flight(en, r->number);
 
+	if (!r->number && !r->site) {
+		/* A declaration: the sets that need it will be refused, too. */
+		say_refused(en, r);
+		return NE_OK;
+	}
 	if (r->site != en->d->site || !of_our_term(en, r->store, r->term))
 		return NE_OK;
 	if (!en->welcomed || en->restart || !f || f->cut != r->cut || f->acked)

@@ -1,0 +1,726 @@
+#include "device/core/engine.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "device/core/testing.h"
+
+/* A server of a few lines: each test says what it answers. */
+enum { STORE = 50, TERM = 60 };
+
+struct bench {
+	struct test_db db;
+	struct engine *en;
+	struct actions acts;
+	struct arena arena; /* of the frames decoded last */
+	struct frame sent[64];
+	size_t n_sent, n_bytes;
+	uint64_t mono_ms;
+	uint64_t seed;
+	uint64_t synced;
+	unsigned new_sites, changed;
+};
+
+static void pseudo_random(void *ctx, void *out, size_t len)
+{
+	struct bench *b = ctx;
+	uint8_t *at = out;
+
+	for (size_t i = 0; i < len; i++) {
+		b->seed = b->seed * 6364136223846793005u + 1442695040888963407u;
+		at[i] = (uint8_t)(b->seed >> 56);
+	}
+}
+
+static void open_engine(struct bench *b)
+{
+	struct engine_config c = {
+		.path = b->db.path, .random = pseudo_random, .random_ctx = b, .check_ms = 600000};
+	struct err e = {0};
+
+	if (engine_open(&b->en, &c, &e))
+		fail_msg("%s", e.text);
+}
+
+static void begin(struct bench *b, const char *sql)
+{
+	memset(b, 0, sizeof(*b));
+	b->seed = 1;
+	b->mono_ms = 1000;
+	test_open(&b->db);
+	test_sql(&b->db, sql);
+	open_engine(b);
+}
+
+static void end(struct bench *b)
+{
+	engine_close(b->en);
+	actions_free(&b->acts);
+	arena_free(&b->arena);
+	test_close(&b->db);
+}
+
+static uint64_t wall_ms(const struct bench *b)
+{
+	return 1800000000000u + b->mono_ms;
+}
+
+/* Takes the step's actions: published frames to `sent`, in order. */
+static void take(struct bench *b)
+{
+	struct err e = {0};
+
+	b->n_sent = b->n_bytes = 0;
+	arena_free(&b->arena);
+	b->arena.max = 64 << 20;
+	for (size_t i = 0; i < b->acts.n; i++) {
+		const struct action *a = &b->acts.at[i];
+
+		if (a->type == ACT_PUBLISH) {
+			assert_true(b->n_sent < 64);
+			b->n_bytes += a->frame.len;
+			if (frame_decode(a->frame, &b->arena, &b->sent[b->n_sent++], &e))
+				fail_msg("%s", e.text);
+		}
+		if (a->type == ACT_SYNCED)
+			b->synced = a->sync_id;
+		b->new_sites += a->type == ACT_NEW_SITE;
+		b->changed += a->type == ACT_CHANGED;
+	}
+}
+
+static void step(struct bench *b, struct event ev)
+{
+	struct err e = {0};
+
+	ev.now_ms = wall_ms(b);
+	ev.mono_ms = b->mono_ms;
+	if (engine_step(b->en, &ev, &b->acts, &e))
+		fail_msg("%s", e.text);
+	take(b);
+}
+
+static void happen(struct bench *b, enum event_type type)
+{
+	step(b, (struct event){.type = type});
+}
+
+static void give(struct bench *b, enum event_type type, const struct frame *f)
+{
+	struct buf plain = {.max = LIMIT_FRAME};
+	struct err e = {0};
+
+	if (frame_encode(f, &plain, &e))
+		fail_msg("%s", e.text);
+	step(b, (struct event){.type = type, .frame = buf_slice(&plain)});
+	buf_free(&plain);
+}
+
+/* Time passes until the engine wants to be called. */
+static void wait_deadline(struct bench *b)
+{
+	uint64_t at = engine_deadline_ms(b->en);
+
+	assert_true(at != UINT64_MAX);
+	assert_true(at > b->mono_ms);
+	b->mono_ms = at;
+	happen(b, EV_TICK);
+}
+
+static const struct frame *find(const struct bench *b, enum frame_type type)
+{
+	for (size_t i = 0; i < b->n_sent; i++) {
+		if (b->sent[i].type == type)
+			return &b->sent[i];
+	}
+	return NULL;
+}
+
+static struct engine_status status(struct bench *b)
+{
+	struct engine_status s;
+	struct err e = {0};
+
+	if (engine_status(b->en, &s, &e))
+		fail_msg("%s", e.text);
+	return s;
+}
+
+static struct frame welcome(const struct frame *hello, const struct bench *b, uint64_t head)
+{
+	return (struct frame){.type = FRAME_WELCOME,
+			      .welcome = {.nonce = hello->hello.nonce,
+					  .store = STORE,
+					  .term = TERM,
+					  .head = head,
+					  .server_ms = wall_ms(b),
+					  .site = hello->hello.site}};
+}
+
+static struct frame page(const struct frame *pull, uint64_t upto, uint64_t head)
+{
+	return (struct frame){.type = FRAME_PAGE,
+			      .page = {.nonce = pull->pull.nonce,
+				       .store = STORE,
+				       .term = TERM,
+				       .from = pull->pull.at.cursor,
+				       .upto = upto,
+				       .head = head}};
+}
+
+static struct buf encode(const struct rows *rows)
+{
+	struct buf out = {.max = LIMIT_SET};
+	struct err e = {0};
+
+	if (rows_encode(rows, SITE_SERVER, &out, &e))
+		fail_msg("%s", e.text);
+	return out;
+}
+
+static const struct rows no_rows = {0};
+
+static void give_page(struct bench *b, struct frame f, const struct rows *rows)
+{
+	struct buf bytes = encode(rows ? rows : &no_rows);
+
+	f.page.rows = buf_slice(&bytes);
+	give(b, EV_DOWN, &f);
+	buf_free(&bytes);
+}
+
+static void give_change(struct bench *b, uint64_t seq, const struct rows *rows)
+{
+	struct buf bytes = encode(rows);
+	struct frame f = {.type = FRAME_CHANGE,
+			  .change = {.term = TERM, .seq = seq, .rows = buf_slice(&bytes)}};
+
+	give(b, EV_CHANGES, &f);
+	buf_free(&bytes);
+}
+
+static void give_ack(struct bench *b, uint64_t number, uint64_t head, uint64_t own)
+{
+	struct ack_set set = {number, own};
+	struct frame f = {.type = FRAME_ACK,
+			  .ack = {.store = STORE,
+				  .term = TERM,
+				  .site = TEST_SITE,
+				  .number = number,
+				  .head = head,
+				  .n = 1,
+				  .set = &set}};
+
+	give(b, EV_DOWN, &f);
+}
+
+static void give_head(struct bench *b, uint64_t head)
+{
+	struct frame f = {.type = FRAME_HEAD,
+			  .head = {.store = STORE, .term = TERM, .head = head, .first = 1}};
+
+	give(b, EV_HEAD, &f);
+}
+
+/* Up to and including the end of the first full pull, the server being empty. */
+static void first_sync(struct bench *b, uint64_t head)
+{
+	struct frame f;
+
+	happen(b, EV_LINK_UP);
+	assert_non_null(find(b, FRAME_HELLO));
+	assert_null(find(b, FRAME_SET));
+	f = welcome(find(b, FRAME_HELLO), b, head);
+	give(b, EV_DOWN, &f);
+	assert_non_null(find(b, FRAME_PULL));
+	assert_true(find(b, FRAME_PULL)->pull.at.full);
+	assert_int_equal(find(b, FRAME_PULL)->pull.at.base, head);
+	give_page(b, page(find(b, FRAME_PULL), head, head), NULL);
+	assert_int_equal(status(b).cursor, head);
+	assert_false(status(b).full_pull);
+}
+
+static const char ddl[] = "CREATE TABLE t(id INTEGER PRIMARY KEY, a, b)";
+
+static const struct shape *track(struct bench *b)
+{
+	test_track(engine_devdb(b->en), "t", false);
+	return &engine_devdb(b->en)->table[0].shape;
+}
+
+static void test_first_sync_uploads_and_concludes(void **state)
+{
+	struct bench b;
+	const struct frame *set;
+	struct frame f;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	test_sql(&b.db, "INSERT INTO t VALUES(1, 2, 3)");
+	step(&b, (struct event){.type = EV_SYNC, .sync_id = 77});
+	first_sync(&b, 0);
+	set = find(&b, FRAME_SET);
+	assert_non_null(set);
+	assert_int_equal(set->set.site, TEST_SITE);
+	assert_int_equal(set->set.prev, 0);
+	assert_int_equal(b.synced, 0);
+	/* The ack clears the mark, its own seq stands in for the echo. */
+	give_ack(&b, set->set.number, 1, 1);
+	assert_int_equal(status(&b).cursor, 1);
+	assert_int_equal(status(&b).pending_rows, 0);
+	assert_int_equal(b.synced, 0);
+	/* Only an answer to a question asked after that concludes. */
+	assert_non_null(find(&b, FRAME_HELLO));
+	f = welcome(find(&b, FRAME_HELLO), &b, 1);
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(b.synced, 77);
+	assert_int_equal(status(&b).verified_wall_ms, wall_ms(&b));
+	end(&b);
+}
+
+static void synced_row(struct bench *b)
+{
+	struct err e = {0};
+
+	test_sql(&b->db, "INSERT INTO t VALUES(1, 0, 0)");
+	happen(b, EV_LOCAL);
+	give_ack(b, find(b, FRAME_SET)->set.number, 1, 1);
+	assert_int_equal(status(b).pending_rows, 0);
+	(void)e;
+}
+
+static void update(struct test_rows *r, const struct shape *s, int64_t a, uint64_t stamp)
+{
+	memset(r, 0, sizeof(*r));
+	test_row(r, s, test_int(1), EXIST_NONE, 0, 0);
+	test_cell(r, 0, test_int(a), stamp, 7);
+}
+
+static const uint64_t late = (uint64_t)1 << 62;
+
+static void test_broadcasts_in_order(void **state)
+{
+	const struct shape *s;
+	struct test_rows r;
+	struct bench b;
+
+	(void)state;
+	begin(&b, ddl);
+	s = track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	update(&r, s, 30, late + 3);
+	give_change(&b, 3, &r.rows);
+	assert_string_equal(test_query(&b.db, "SELECT a FROM t"), "0");
+	assert_null(find(&b, FRAME_PULL));
+	update(&r, s, 20, late + 2);
+	give_change(&b, 2, &r.rows);
+	assert_string_equal(test_query(&b.db, "SELECT a FROM t"), "30");
+	assert_int_equal(status(&b).cursor, 3);
+	assert_int_equal(b.changed, 1);
+	/* Repeats change nothing. */
+	give_change(&b, 2, &r.rows);
+	assert_string_equal(test_query(&b.db, "SELECT a FROM t"), "30");
+	end(&b);
+}
+
+static void test_gap_is_pulled(void **state)
+{
+	const struct shape *s;
+	struct test_rows r;
+	struct bench b;
+
+	(void)state;
+	begin(&b, ddl);
+	s = track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	update(&r, s, 30, late + 3);
+	give_change(&b, 3, &r.rows);
+	wait_deadline(&b);
+	assert_non_null(find(&b, FRAME_PULL));
+	assert_int_equal(find(&b, FRAME_PULL)->pull.at.cursor, 1);
+	update(&r, s, 40, late + 4);
+	give_page(&b, page(find(&b, FRAME_PULL), 4, 4), &r.rows);
+	assert_string_equal(test_query(&b.db, "SELECT a FROM t"), "40");
+	assert_int_equal(status(&b).cursor, 4);
+	end(&b);
+}
+
+/* P3: a page shows rows as of its head; broadcasts up to there are older. */
+static void test_hold_keeps_broadcasts_back(void **state)
+{
+	const struct shape *s;
+	struct test_rows r;
+	struct bench b;
+
+	(void)state;
+	begin(&b, ddl);
+	s = track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	give_head(&b, 5);
+	wait_deadline(&b);
+	update(&r, s, 50, late + 5);
+	give_page(&b, page(find(&b, FRAME_PULL), 2, 5), &r.rows);
+	assert_int_equal(status(&b).hold, 5);
+	assert_non_null(find(&b, FRAME_PULL));
+	update(&r, s, 30, late + 3);
+	give_change(&b, 3, &r.rows);
+	assert_string_equal(test_query(&b.db, "SELECT a FROM t"), "50");
+	assert_int_equal(status(&b).cursor, 2);
+	end(&b);
+}
+
+/* P5: where a mark of the set was overtaken, its own seq must be pulled. */
+static void test_overtaken_own_seq_is_pulled(void **state)
+{
+	const struct shape *s;
+	struct test_rows r;
+	struct bench b;
+	uint64_t number;
+
+	(void)state;
+	begin(&b, ddl);
+	s = track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	test_sql(&b.db, "UPDATE t SET a = 1");
+	happen(&b, EV_LOCAL);
+	number = find(&b, FRAME_SET)->set.number;
+	update(&r, s, 20, late + 2);
+	give_change(&b, 2, &r.rows);
+	assert_string_equal(test_query(&b.db, "SELECT a FROM t"), "20");
+	give_ack(&b, number, 3, 3);
+	assert_int_equal(status(&b).cursor, 2);
+	assert_non_null(find(&b, FRAME_PULL));
+	end(&b);
+}
+
+/* M2: what was written again since the cut stays pending. */
+static void test_rewritten_cell_stays_pending(void **state)
+{
+	struct bench b;
+	uint64_t first, second;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	test_sql(&b.db, "UPDATE t SET a = 1");
+	happen(&b, EV_LOCAL);
+	first = find(&b, FRAME_SET)->set.number;
+	test_sql(&b.db, "UPDATE t SET a = 2");
+	give_ack(&b, first, 2, 2);
+	assert_int_equal(status(&b).pending_rows, 1);
+	happen(&b, EV_LOCAL);
+	assert_non_null(find(&b, FRAME_SET));
+	second = find(&b, FRAME_SET)->set.number;
+	assert_true(second > first);
+	assert_int_equal(find(&b, FRAME_SET)->set.prev, first);
+	give_ack(&b, second, 3, 3);
+	assert_int_equal(status(&b).pending_rows, 0);
+	end(&b);
+}
+
+/* An ack ahead of the cursor clears nothing yet. */
+static void test_ack_waits_for_the_cursor(void **state)
+{
+	const struct shape *s;
+	struct test_rows r;
+	struct bench b;
+
+	(void)state;
+	begin(&b, ddl);
+	s = track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	test_sql(&b.db, "UPDATE t SET a = 1");
+	happen(&b, EV_LOCAL);
+	give_ack(&b, find(&b, FRAME_SET)->set.number, 3, 3);
+	assert_int_equal(status(&b).pending_rows, 1);
+	assert_int_equal(status(&b).cursor, 1);
+	update(&r, s, 20, 5);
+	give_change(&b, 2, &r.rows);
+	assert_int_equal(status(&b).cursor, 3);
+	assert_int_equal(status(&b).pending_rows, 0);
+	assert_string_equal(test_query(&b.db, "SELECT a FROM t"), "1");
+	end(&b);
+}
+
+static void test_reconnect_asks_nothing(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	happen(&b, EV_LINK_DOWN);
+	b.mono_ms += 60000;
+	happen(&b, EV_LINK_UP);
+	assert_int_equal(b.n_sent, 0);
+	give_head(&b, 1);
+	assert_int_equal(b.n_sent, 0);
+	/* Neither does a restart of the backend in which nothing was missed. */
+	give(&b, EV_HEAD,
+	     &(struct frame){.type = FRAME_HEAD,
+			     .head = {.store = STORE,
+				      .term = TERM + 1,
+				      .head = 1,
+				      .prev_term = TERM,
+				      .first = 2}});
+	assert_int_equal(b.n_sent, 0);
+	assert_true(engine_deadline_ms(b.en) > b.mono_ms + 200000);
+	end(&b);
+}
+
+static void test_unacknowledged_set_is_resent_as_it_was(void **state)
+{
+	struct bench b;
+	struct f_set first, again;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	test_sql(&b.db, "INSERT INTO t VALUES(1, 0, 0)");
+	happen(&b, EV_LOCAL);
+	first = find(&b, FRAME_SET)->set;
+	step(&b, (struct event){.type = EV_SENT, .sent_bytes = b.n_bytes});
+	b.mono_ms += 4000;
+	happen(&b, EV_TICK);
+	assert_non_null(find(&b, FRAME_SET));
+	again = find(&b, FRAME_SET)->set;
+	assert_int_equal(again.number, first.number);
+	assert_int_equal(again.cut, first.cut);
+	end(&b);
+}
+
+/* After a crash the welcome tells what was committed; its echo is pulled. */
+static void test_restart_settles_what_was_committed(void **state)
+{
+	struct bench b;
+	struct frame f;
+	struct f_set set;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	test_sql(&b.db, "INSERT INTO t VALUES(1, 0, 0)");
+	happen(&b, EV_LOCAL);
+	set = find(&b, FRAME_SET)->set;
+	engine_close(b.en);
+	open_engine(&b);
+	happen(&b, EV_LINK_UP);
+	assert_null(find(&b, FRAME_SET));
+	assert_int_equal(find(&b, FRAME_HELLO)->hello.last_number, set.number);
+	assert_int_equal(find(&b, FRAME_HELLO)->hello.last_cut, set.cut);
+	f = welcome(find(&b, FRAME_HELLO), &b, 1);
+	f.welcome.last_number = set.number;
+	f.welcome.last_cut = set.cut;
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(status(&b).pending_rows, 1);
+	give_page(&b, page(find(&b, FRAME_PULL), 1, 1), NULL);
+	assert_int_equal(status(&b).pending_rows, 0);
+	assert_null(find(&b, FRAME_SET));
+	end(&b);
+}
+
+static void test_restart_cuts_anew_what_was_not(void **state)
+{
+	struct bench b;
+	struct frame f;
+	uint64_t number;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	test_sql(&b.db, "INSERT INTO t VALUES(1, 0, 0)");
+	happen(&b, EV_LOCAL);
+	number = find(&b, FRAME_SET)->set.number;
+	engine_close(b.en);
+	open_engine(&b);
+	happen(&b, EV_LINK_UP);
+	f = welcome(find(&b, FRAME_HELLO), &b, 0);
+	give(&b, EV_DOWN, &f);
+	assert_non_null(find(&b, FRAME_SET));
+	assert_true(find(&b, FRAME_SET)->set.number > number);
+	assert_int_equal(find(&b, FRAME_SET)->set.prev, 0);
+	end(&b);
+}
+
+static void test_copy_of_a_database_gets_a_new_site(void **state)
+{
+	struct bench b;
+	struct frame f;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	test_sql(&b.db, "INSERT INTO t VALUES(1, 0, 0)");
+	happen(&b, EV_LINK_UP);
+	f = welcome(find(&b, FRAME_HELLO), &b, 0);
+	f.welcome.site_status = SITE_BEHIND;
+	f.welcome.last_number = 9;
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(b.new_sites, 1);
+	assert_non_null(find(&b, FRAME_HELLO));
+	assert_true(find(&b, FRAME_HELLO)->hello.site != TEST_SITE);
+	assert_int_equal(find(&b, FRAME_HELLO)->hello.last_number, 0);
+	assert_null(find(&b, FRAME_SET));
+	end(&b);
+}
+
+static void test_reset_keeps_pending_changes(void **state)
+{
+	const struct shape *s;
+	struct test_rows r = {0};
+	struct bench b;
+	struct frame f;
+
+	(void)state;
+	begin(&b, ddl);
+	s = track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	test_sql(&b.db, "INSERT INTO t VALUES(2, 2, 2)");
+	give_head(&b, 9);
+	wait_deadline(&b);
+	f = (struct frame){.type = FRAME_RESET,
+			   .reset = {.nonce = find(&b, FRAME_PULL)->pull.nonce,
+				     .store = STORE + 1,
+				     .term = TERM + 1,
+				     .head = 4}};
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(find(&b, FRAME_PULL)->pull.at.cursor, 0);
+	assert_int_equal(find(&b, FRAME_PULL)->pull.at.base, 4);
+	test_row(&r, s, test_int(3), EXIST_ALIVE, 5, 7);
+	test_cell(&r, 0, test_int(3), 5, 7);
+	f = page(find(&b, FRAME_PULL), 4, 4);
+	f.page.store = STORE + 1;
+	f.page.term = TERM + 1;
+	give_page(&b, f, &r.rows);
+	assert_string_equal(test_query(&b.db, "SELECT id FROM t ORDER BY id"), "2,3");
+	assert_int_equal(status(&b).pending_rows, 1);
+	assert_string_equal(test_query(&b.db, "SELECT count(*) FROM neap_conflict"), "1");
+	end(&b);
+}
+
+/* Answers to questions nobody asked, and bytes that mean nothing, change nothing. */
+static void test_what_was_not_asked_is_dropped(void **state)
+{
+	struct bench b;
+	struct frame f = {.type = FRAME_RESET,
+			  .reset = {.nonce = 5, .store = 9, .term = 9, .head = 3}};
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(status(&b).store, STORE);
+	step(&b, (struct event){.type = EV_DOWN, .frame = slice_str("nonsense")});
+	assert_int_equal(status(&b).bad_frames, 1);
+	/* An ack of another term is only a reason to ask. */
+	test_sql(&b.db, "UPDATE t SET a = 5");
+	happen(&b, EV_LOCAL);
+	f = (struct frame){.type = FRAME_ACK,
+			   .ack = {.store = STORE,
+				   .term = TERM + 1,
+				   .site = TEST_SITE,
+				   .number = find(&b, FRAME_SET)->set.number,
+				   .head = 1}};
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(status(&b).pending_rows, 1);
+	assert_non_null(find(&b, FRAME_HELLO));
+	end(&b);
+}
+
+static void test_refusal_is_visible_and_not_repeated_at_once(void **state)
+{
+	struct bench b;
+	struct frame f = {.type = FRAME_REFUSE};
+	const struct f_set *set;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	test_sql(&b.db, "INSERT INTO t VALUES(1, 0, 0)");
+	happen(&b, EV_LOCAL);
+	set = &find(&b, FRAME_SET)->set;
+	f.refuse = (struct f_refuse){.store = STORE,
+				     .term = TERM,
+				     .site = TEST_SITE,
+				     .number = set->number,
+				     .cut = set->cut,
+				     .code = REFUSE_SCHEMA,
+				     .text = slice_str("no table t")};
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(status(&b).problem, NE_PROTOCOL);
+	assert_non_null(strstr(status(&b).reason, "no table t"));
+	assert_int_equal(status(&b).pending_rows, 1);
+	b.mono_ms += 60000;
+	happen(&b, EV_LOCAL);
+	assert_null(find(&b, FRAME_SET));
+	b.mono_ms += 600000;
+	happen(&b, EV_LOCAL);
+	assert_non_null(find(&b, FRAME_SET));
+	end(&b);
+}
+
+static void test_large_set_goes_in_parts_within_the_window(void **state)
+{
+	struct bench b;
+	size_t parts = 0;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	test_sql(&b.db, "INSERT INTO t VALUES(1, randomblob(60000), 0)");
+	happen(&b, EV_LOCAL);
+	assert_int_equal(b.sent[0].type, FRAME_PART);
+	for (int i = 0; i < 100 && b.n_sent; i++) {
+		assert_true(b.n_bytes < 3 * 4096 + 8192);
+		parts += b.n_sent;
+		step(&b, (struct event){.type = EV_SENT, .sent_bytes = b.n_bytes});
+	}
+	assert_true(parts >= 15);
+	end(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_first_sync_uploads_and_concludes),
+		cmocka_unit_test(test_broadcasts_in_order),
+		cmocka_unit_test(test_gap_is_pulled),
+		cmocka_unit_test(test_hold_keeps_broadcasts_back),
+		cmocka_unit_test(test_overtaken_own_seq_is_pulled),
+		cmocka_unit_test(test_rewritten_cell_stays_pending),
+		cmocka_unit_test(test_ack_waits_for_the_cursor),
+		cmocka_unit_test(test_reconnect_asks_nothing),
+		cmocka_unit_test(test_unacknowledged_set_is_resent_as_it_was),
+		cmocka_unit_test(test_restart_settles_what_was_committed),
+		cmocka_unit_test(test_restart_cuts_anew_what_was_not),
+		cmocka_unit_test(test_copy_of_a_database_gets_a_new_site),
+		cmocka_unit_test(test_reset_keeps_pending_changes),
+		cmocka_unit_test(test_what_was_not_asked_is_dropped),
+		cmocka_unit_test(test_refusal_is_visible_and_not_repeated_at_once),
+		cmocka_unit_test(test_large_set_goes_in_parts_within_the_window),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
