@@ -31,6 +31,7 @@ struct cut {
 /* Where the passes over pending changes stand; in memory only. */
 struct cutter;
 
+/* While sets of an earlier run are in flight a new cutter cuts nothing: settle or restart first. */
 NEAP_CHECK int cutter_new(struct cutter **out, struct devdb *d, struct err *e);
 void cutter_free(struct cutter *c);
 /* Forgets what is in flight: all that is not settled will be cut again. Deletes neap_inflight. */
@@ -46,9 +47,10 @@ NEAP_CHECK int cutter_next(struct cutter *c, const struct cut_limits *limits, ui
 			   struct arena *a, struct cut *out, bool *any, struct err *e);
 
 /*
- * Settles the set `number`: deletes the marks it carried that were not written again, raises the
- * floor above their stamps, moves append tables' acknowledged number, forgets the set. Call inside
- * a transaction. A number that is not in flight is ignored.
+ * Settles the set `number` and those in flight below it (acks are cumulative): deletes the marks
+ * they carried that were not written again, raises the floor above their stamps, moves append
+ * tables' acknowledged number and meta's `acked_number`, forgets the sets. Call inside a
+ * transaction. A number that is not in flight is ignored.
  */
 NEAP_CHECK int cut_settle(struct devdb *d, uint64_t number, struct err *e);
 

@@ -2,6 +2,18 @@
  * The device's database as the engine sees it: the app's file, our tables
  * `neap_*` in it, one connection with triggers off. Every other module of the
  * device core takes a `struct devdb`.
+ *
+ *   neap_meta      settings and positions by name: format, user, device, site, last_number, …
+ *   neap_clock     one row (offset_ms, floor, heard, gen), read by the triggers: see struct
+ * dev_clock neap_table     the tracked tables: id, name, shape (encoded), priority, keep_ms
+ *   neap_append    of append tables: gen (numbered rows: gen + 1), high (greatest key ever cut),
+ *                  cut_from (keys above it are not in flight), acked, numbered (greatest number
+ * cut) neap_m<id>     marks of a merge table (protocol/marks.h), or numbers of an append table: n,
+ * k0 … neap_inflight  the sets in flight with the ranges they carry neap_parked    rows from others
+ * that do not fit here yet: table_id, key, image, text, reason, at_ms neap_rejected  own rows that
+ * were refused: id, table_id, key, text, reason, at_ms neap_conflict  values that lost: id,
+ * table_id, key, text, reason, at_ms neap_seen      keys seen by the full pull under way: table_id,
+ * key neap_shape     shapes of others: id, shape (encoded)
  */
 #ifndef NEAP_DEVICE_CORE_DEVDB_H
 #define NEAP_DEVICE_CORE_DEVDB_H
@@ -15,10 +27,11 @@ struct tracked {
 	int64_t id;
 	struct shape shape; /* memory from the devdb's schema arena: valid until devdb_reload */
 	struct slice encoded_shape;
-	int priority;	  /* 0 first … 9; class of a cut */
-	int64_t keep_ms;  /* append: local retention; 0 none */
-	bool capture_ok;  /* triggers are there and as they should be */
-	char marks[32];	  /* name of the mark table (merge) or number table (append) */
+	int priority;	 /* 0 first … 9; class of a cut */
+	int64_t keep_ms; /* append: local retention; 0 none */
+	bool capture_ok; /* triggers are there and as they should be */
+	char marks[32];	 /* name of the mark table (merge) or number table (append) */
+	char reason[96]; /* why capture_ok is false */
 };
 
 struct devdb {
@@ -46,7 +59,11 @@ void devdb_close(struct devdb *d);
 NEAP_CHECK int devdb_init(const char *path, const char *vfs, const char *user, const char *device,
 			  uint64_t site, struct err *e);
 
-/* Reads neap_table again and checks every table's capture triggers; after any schema change. */
+/*
+ * Reads neap_table again and checks every table's capture triggers; after any schema change. A
+ * table that only got columns (ALTER TABLE … ADD COLUMN) gets new triggers, its new shape, and
+ * marks on what was written to the new columns meanwhile. Opens a transaction if none is open.
+ */
 NEAP_CHECK int devdb_reload(struct devdb *d, struct err *e);
 
 NEAP_CHECK int devdb_begin(struct devdb *d, struct err *e); /* BEGIN IMMEDIATE */
@@ -62,7 +79,11 @@ NEAP_CHECK int devdb_set_text(struct devdb *d, const char *key, struct slice val
 struct tracked *devdb_table_by_name(struct devdb *d, struct slice name); /* ASCII case-folded */
 struct tracked *devdb_table_by_shape(struct devdb *d, struct shape_id id);
 
-/* The clock row: offset of the server's clock, the floor no new stamp may be at or below, the generation. */
+/*
+ * The clock row: offset of the server's clock, the floor no new stamp may be at or below, the
+ * generation of writes now. The floor covers what was received or cleared (`heard`) and what was
+ * cut, so that a write is later than any that others may know of.
+ */
 struct dev_clock {
 	int64_t offset_ms;
 	uint64_t floor;
@@ -71,7 +92,11 @@ struct dev_clock {
 NEAP_CHECK int devdb_clock(struct devdb *d, struct dev_clock *out, struct err *e);
 /* floor = max(floor, stamp): every stamp received or cleared passes here (M1). */
 NEAP_CHECK int devdb_raise_floor(struct devdb *d, uint64_t stamp, struct err *e);
-/* Stores a new offset and re-stamps the marks never cut, in order, in one transaction (M1). */
+/*
+ * Stores a new offset and re-stamps the marks above the floor, which were never cut, in order, in
+ * one transaction (M1). If nothing is in flight and cut stamps are minutes ahead of the corrected
+ * clock, the server has refused them as too far ahead: then those are re-stamped, too.
+ */
 NEAP_CHECK int devdb_set_offset(struct devdb *d, int64_t offset_ms, struct err *e);
 
 #endif

@@ -1,0 +1,254 @@
+/* Cutting an append table: keys above those in flight, and rows with numbers of their own. */
+#include "device/core/cut_internal.h"
+
+enum { SQL_MAX_BYTES = 1 << 20 };
+
+struct append_state {
+	int64_t gen, high, cut_from, numbered;
+};
+
+static int load_state(struct cutting *c, const struct tracked *t, struct append_state *out,
+		      struct err *e)
+{
+	sqlite3_stmt *s;
+	bool row;
+
+	TRY(db_prepare(c->d->db,
+		       "SELECT gen, high, cut_from, numbered FROM neap_append WHERE id = ?1", &s,
+		       e));
+	sqlite3_bind_int64(s, 1, t->id);
+	TRY(db_step(c->d->db, s, &row, e));
+	if (row)
+		*out = (struct append_state){.gen = sqlite3_column_int64(s, 0),
+					     .high = sqlite3_column_int64(s, 1),
+					     .cut_from = sqlite3_column_int64(s, 2),
+					     .numbered = sqlite3_column_int64(s, 3)};
+	sqlite3_reset(s);
+	return row ? NE_OK : err_set(e, NE_CORRUPT, "neap_append lacks table %s", t->marks);
+}
+
+static int store_state(struct cutting *c, const struct tracked *t, const struct append_state *a,
+		       struct err *e)
+{
+	sqlite3_stmt *s;
+
+	TRY(db_prepare(
+		c->d->db,
+		"UPDATE neap_append SET high = ?2, cut_from = ?3, numbered = ?4 WHERE id = ?1", &s,
+		e));
+	sqlite3_bind_int64(s, 1, t->id);
+	sqlite3_bind_int64(s, 2, a->high);
+	sqlite3_bind_int64(s, 3, a->cut_from);
+	sqlite3_bind_int64(s, 4, a->numbered);
+	return db_run(c->d->db, s, e);
+}
+
+static int put_columns(const struct shape *s, const char *of, struct buf *out)
+{
+	for (int i = 0; i < s->n_key + s->n_col; i++) {
+		TRY(buf_printf(out, "%s%s.", i ? ", " : "", of));
+		TRY(sql_put_name(out, i < s->n_key ? s->key[i].name : s->col[i - s->n_key].name));
+	}
+	return NE_OK;
+}
+
+/* A row whose key got a number goes under that number only. */
+static int put_keys_sql(const struct tracked *t, struct buf *out)
+{
+	const struct shape *s = &t->shape;
+
+	TRY(buf_printf(out, "SELECT "));
+	TRY(put_columns(s, "x", out));
+	TRY(buf_printf(out, " FROM main."));
+	TRY(sql_put_name(out, s->name));
+	TRY(buf_printf(out, " AS x WHERE x."));
+	TRY(sql_put_name(out, s->key[0].name));
+	TRY(buf_printf(out, " > ?1 AND NOT EXISTS(SELECT 1 FROM \"%s\" WHERE k0 = x.", t->marks));
+	TRY(sql_put_name(out, s->key[0].name));
+	TRY(buf_printf(out, ") ORDER BY x."));
+	return sql_put_name(out, s->key[0].name);
+}
+
+static const char *const collation_names[] = {"BINARY", "NOCASE", "RTRIM"};
+
+/* In number order; n, then the row, whose first key column is NULL where it is gone. */
+static int put_numbers_sql(const struct tracked *t, struct buf *out)
+{
+	const struct shape *s = &t->shape;
+
+	TRY(buf_printf(out, "SELECT "));
+	TRY(put_columns(s, "x", out));
+	TRY(buf_printf(out, ", m.n FROM \"%s\" AS m LEFT JOIN main.", t->marks));
+	TRY(sql_put_name(out, s->name));
+	TRY(buf_printf(out, " AS x ON "));
+	for (unsigned i = 0; i < s->n_key; i++) {
+		TRY(buf_printf(out, "%sx.", i ? " AND " : ""));
+		TRY(sql_put_name(out, s->key[i].name));
+		TRY(buf_printf(out, " = m.k%u COLLATE %s", i,
+			       collation_names[s->key[i].collation]));
+	}
+	return buf_printf(out, " WHERE m.n > ?1 ORDER BY m.n");
+}
+
+static int prepare(struct cutting *c, int rc, struct buf *sql, sqlite3_stmt **out, struct err *e)
+{
+	rc = rc ? err_set(e, rc, "no memory for an SQL text") : cut_prepare(c->d->db, sql, out, e);
+	buf_free(sql);
+	return rc;
+}
+
+static int copy_values(struct cutting *c, sqlite3_stmt *s, const struct shape *shape,
+		       struct row *out)
+{
+	struct val *key = arena_array(c->arena, shape->n_key, sizeof *key);
+	struct cell *cell = arena_array(c->arena, shape->n_col + 1u, sizeof *cell);
+
+	if (!key || !cell)
+		return NE_LIMIT;
+	for (uint16_t i = 0; i < shape->n_key; i++) {
+		struct val v = val_column(s, i);
+
+		if (!val_copy(c->arena, &v, &key[i]))
+			return NE_LIMIT;
+	}
+	for (uint16_t i = 0; i < shape->n_col; i++) {
+		struct val v = val_column(s, shape->n_key + i);
+
+		cell[i].col = i;
+		if (!val_copy(c->arena, &v, &cell[i].val))
+			return NE_LIMIT;
+	}
+	out->key = key;
+	out->cell = cell;
+	out->n_cell = shape->n_col;
+	return NE_OK;
+}
+
+/* Takes the row under (gen, n); c->full when there is no room for it. */
+static int take(struct cutting *c, sqlite3_stmt *s, const struct tracked *t, int64_t gen, int64_t n,
+		struct err *e)
+{
+	const struct shape *shape = &t->shape;
+	size_t cells = (size_t)shape->n_key + shape->n_col, bytes = 0;
+
+	for (int i = 0; i < shape->n_key + shape->n_col; i++) {
+		struct val v = val_column(s, i);
+
+		bytes += val_size(&v);
+	}
+	c->full = !cutting_fits(c, cells, bytes);
+	if (c->full)
+		return NE_OK;
+	c->row[c->n_row] = (struct row){.gen = (uint64_t)gen, .n = n};
+	if (copy_values(c, s, shape, &c->row[c->n_row]))
+		return err_set(e, NE_LIMIT,
+			       "a row of table %.*s does not fit in memory for one set",
+			       (int)shape->name.len, (const char *)shape->name.at);
+	cutting_take(c, cells, bytes);
+	return NE_OK;
+}
+
+static int put_range(struct cutting *c, const struct tracked *t, enum range_kind kind, int64_t lo,
+		     int64_t hi, struct err *e)
+{
+	struct val a = {.type = VAL_INT, .i = lo}, b = {.type = VAL_INT, .i = hi};
+	struct buf x = {.max = 64}, y = {.max = 64};
+	int rc = key_pack(&x, &a, 1);
+
+	rc = rc ? rc : key_pack(&y, &b, 1);
+	if (!rc) {
+		struct range r = {
+			.table = t->id, .kind = kind, .lo = buf_slice(&x), .hi = buf_slice(&y)};
+		rc = range_put(&c->ranges, &r);
+	}
+	buf_free(&x);
+	buf_free(&y);
+	return rc ? err_set(e, rc, "no memory for the ranges of a set") : NE_OK;
+}
+
+/* Rows by key: no mark each, all above what was cut. */
+static int cut_keys(struct cutting *c, const struct tracked *t, struct append_state *a,
+		    struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	int64_t lo = a->cut_from;
+	size_t before = c->n_row;
+	sqlite3_stmt *s;
+	bool row;
+	int rc;
+
+	TRY(prepare(c, put_keys_sql(t, &sql), &sql, &s, e));
+	sqlite3_bind_int64(s, 1, lo);
+	while (!(rc = db_step(c->d->db, s, &row, e)) && row) {
+		int64_t id = sqlite3_column_int64(s, 0);
+
+		rc = take(c, s, t, a->gen, id, e);
+		if (rc || c->full)
+			break;
+		a->cut_from = id;
+	}
+	sqlite3_reset(s);
+	TRY(rc);
+	if (c->n_row == before)
+		return NE_OK;
+	a->high = a->cut_from > a->high ? a->cut_from : a->high;
+	return put_range(c, t, RANGE_KEYS, lo, a->cut_from, e);
+}
+
+static int drop_number(struct cutting *c, const struct tracked *t, int64_t n, struct err *e)
+{
+	struct buf sql = {.max = 256};
+	sqlite3_stmt *s;
+
+	TRY(prepare(c, buf_printf(&sql, "DELETE FROM \"%s\" WHERE n = ?1", t->marks), &sql, &s, e));
+	sqlite3_bind_int64(s, 1, n);
+	return db_run(c->d->db, s, e);
+}
+
+static int cut_numbers(struct cutting *c, const struct tracked *t, struct append_state *a,
+		       struct pass *p, struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	int64_t lo = p->number_at;
+	size_t before = c->n_row;
+	int at_n = t->shape.n_key + t->shape.n_col;
+	sqlite3_stmt *s;
+	bool row;
+	int rc;
+
+	TRY(prepare(c, put_numbers_sql(t, &sql), &sql, &s, e));
+	sqlite3_bind_int64(s, 1, lo);
+	while (!(rc = db_step(c->d->db, s, &row, e)) && row) {
+		int64_t n = sqlite3_column_int64(s, at_n);
+
+		if (sqlite3_column_type(s, 0) == SQLITE_NULL)
+			rc = drop_number(c, t, n, e);
+		else
+			rc = take(c, s, t, a->gen + 1, n, e);
+		if (rc || c->full)
+			break;
+		p->number_at = n;
+	}
+	sqlite3_reset(s);
+	TRY(rc);
+	if (c->n_row == before) {
+		p->number_at = lo;
+		return NE_OK;
+	}
+	a->numbered = p->number_at > a->numbered ? p->number_at : a->numbered;
+	return put_range(c, t, RANGE_NUMBERS, lo, p->number_at, e);
+}
+
+int cut_append_table(struct cutting *c, const struct tracked *t, struct pass *p, struct err *e)
+{
+	struct append_state a;
+
+	TRY(load_state(c, t, &a, e));
+	TRY(cut_numbers(c, t, &a, p, e));
+	if (t->shape.key_is_number && !c->full)
+		TRY(cut_keys(c, t, &a, e));
+	if (c->n_row == 0)
+		return NE_OK;
+	TRY(store_state(c, t, &a, e));
+	return cutting_table(c, t, e);
+}

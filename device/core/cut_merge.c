@@ -1,0 +1,434 @@
+/* Cutting a merge table: marks in key order, one row of the app's table for each key. */
+#include <stdlib.h>
+
+#include "device/core/cut_internal.h"
+
+enum { SQL_MAX_BYTES = 1 << 20 };
+
+/* The marks of one key. */
+struct group {
+	struct buf bytes; /* the key, packed */
+	struct val key[LIMIT_KEY_COLUMNS];
+	bool any, has_exist, has_candidate;
+	struct reg exist, candidate;
+	uint16_t n_cell;
+	uint16_t col[LIMIT_COLUMNS];
+	struct reg reg[LIMIT_COLUMNS];
+};
+
+/* One call of cut_merge_table. */
+struct scan {
+	struct cutting *c;
+	const struct tracked *t;
+	const struct shape *s;
+	struct pass *p;
+	struct buf sql;
+	struct buf last; /* the last key that is done with */
+	struct group g;
+	size_t done; /* rows taken of this table */
+};
+
+static struct reg later(struct reg a, struct reg b)
+{
+	return reg_cmp(a, b) >= 0 ? a : b;
+}
+
+static bool begins(const struct scan *x)
+{
+	return x->p->now.n == 0;
+}
+
+/* ?1 gen, then the bounds. */
+static int marks_sql(struct scan *x, bool lower, bool upper)
+{
+	int param = 2;
+
+	buf_clear(&x->sql);
+	TRY(buf_printf(&x->sql, "SELECT "));
+	for (uint16_t i = 0; i < x->s->n_key; i++)
+		TRY(buf_printf(&x->sql, "k%u, ", (unsigned)i));
+	TRY(buf_printf(&x->sql, "col, stamp, site FROM \"%s\" WHERE gen > ?1", x->t->marks));
+	if (lower)
+		TRY(cut_put_bound(&x->sql, x->s->n_key, ">", &param));
+	if (upper)
+		TRY(cut_put_bound(&x->sql, x->s->n_key, "<=", &param));
+	TRY(buf_printf(&x->sql, " ORDER BY "));
+	for (uint16_t i = 0; i < x->s->n_key; i++)
+		TRY(buf_printf(&x->sql, "k%u, ", (unsigned)i));
+	return buf_printf(&x->sql, "col");
+}
+
+static const char *const collation_names[] = {"BINARY", "NOCASE", "RTRIM"};
+
+/* The row of a key, its key columns first: the spelling that the table has. */
+static int row_sql(struct scan *x)
+{
+	buf_clear(&x->sql);
+	TRY(buf_printf(&x->sql, "SELECT "));
+	for (int i = 0; i < x->s->n_key + x->s->n_col; i++) {
+		TRY(buf_printf(&x->sql, "%s", i ? ", " : ""));
+		TRY(sql_put_name(&x->sql, i < x->s->n_key ? x->s->key[i].name
+							  : x->s->col[i - x->s->n_key].name));
+	}
+	TRY(buf_printf(&x->sql, " FROM main."));
+	TRY(sql_put_name(&x->sql, x->s->name));
+	TRY(buf_printf(&x->sql, " WHERE "));
+	for (int i = 0; i < x->s->n_key; i++) {
+		TRY(buf_printf(&x->sql, "%s", i ? " AND " : ""));
+		TRY(sql_put_name(&x->sql, x->s->key[i].name));
+		TRY(buf_printf(&x->sql, " = ?%d COLLATE %s", i + 1,
+			       collation_names[x->s->key[i].collation]));
+	}
+	return NE_OK;
+}
+
+static int bind_key(struct scan *x, sqlite3_stmt *s, struct err *e)
+{
+	for (uint16_t i = 0; i < x->s->n_key; i++) {
+		if (val_bind(s, i + 1, &x->g.key[i]) != SQLITE_OK)
+			return db_error(x->c->d->db, e, "binding a key");
+	}
+	return NE_OK;
+}
+
+/* Drops the marks of the group's key where `which`; they say nothing. */
+static int drop_marks(struct scan *x, const char *which, struct err *e)
+{
+	sqlite3_stmt *s;
+
+	buf_clear(&x->sql);
+	if (buf_printf(&x->sql, "DELETE FROM \"%s\" WHERE ", x->t->marks))
+		return err_set(e, NE_MEMORY, "no memory for an SQL text");
+	for (unsigned i = 0; i < x->s->n_key; i++) {
+		if (buf_printf(&x->sql, "k%u = ?%u AND ", i, i + 1))
+			return err_set(e, NE_MEMORY, "no memory for an SQL text");
+	}
+	if (buf_printf(&x->sql, "%s", which))
+		return err_set(e, NE_MEMORY, "no memory for an SQL text");
+	TRY(cut_prepare(x->c->d->db, &x->sql, &s, e));
+	TRY(bind_key(x, s, e));
+	return db_run(x->c->d->db, s, e);
+}
+
+static int full_arena(struct scan *x, struct err *e)
+{
+	return err_set(e, NE_LIMIT, "a row of table %.*s does not fit in memory for one set",
+		       (int)x->s->name.len, (const char *)x->s->name.at);
+}
+
+static int copy_key(struct scan *x, sqlite3_stmt *row, struct row *out, struct err *e)
+{
+	struct val *key = arena_array(x->c->arena, x->s->n_key, sizeof *key);
+
+	if (!key)
+		return full_arena(x, e);
+	for (uint16_t i = 0; i < x->s->n_key; i++) {
+		struct val v = row ? val_column(row, i) : x->g.key[i];
+
+		if (!val_copy(x->c->arena, &v, &key[i]))
+			return full_arena(x, e);
+	}
+	out->key = key;
+	return NE_OK;
+}
+
+/* Every column at the insert's stamp, marked ones at their own if later. */
+static void all_cells(struct scan *x, struct cell *cell)
+{
+	for (uint16_t i = 0; i < x->s->n_col; i++)
+		cell[i] = (struct cell){.col = i, .reg = x->g.exist};
+	for (uint16_t i = 0; i < x->g.n_cell; i++)
+		cell[x->g.col[i]].reg = later(x->g.reg[i], x->g.exist);
+}
+
+static int copy_cells(struct scan *x, sqlite3_stmt *row, struct row *out, struct err *e)
+{
+	uint16_t n = x->g.has_exist ? x->s->n_col : x->g.n_cell;
+	struct cell *cell = arena_array(x->c->arena, n ? n : 1, sizeof *cell);
+
+	if (!cell)
+		return full_arena(x, e);
+	if (x->g.has_exist)
+		all_cells(x, cell);
+	for (uint16_t i = 0; i < n; i++) {
+		struct val v;
+
+		if (!x->g.has_exist)
+			cell[i] = (struct cell){.col = x->g.col[i], .reg = x->g.reg[i]};
+		v = val_column(row, x->s->n_key + cell[i].col);
+		if (!val_copy(x->c->arena, &v, &cell[i].val))
+			return full_arena(x, e);
+		x->c->stamp = cell[i].reg.stamp > x->c->stamp ? cell[i].reg.stamp : x->c->stamp;
+	}
+	out->n_cell = n;
+	out->cell = cell;
+	return NE_OK;
+}
+
+static size_t row_bytes(const struct scan *x, sqlite3_stmt *row)
+{
+	uint16_t n = x->g.has_exist ? x->s->n_col : x->g.n_cell;
+	size_t bytes = x->g.bytes.len;
+
+	for (uint16_t i = 0; row && i < n; i++) {
+		uint16_t col = x->g.has_exist ? i : x->g.col[i];
+		struct val v = val_column(row, x->s->n_key + col);
+
+		bytes += val_size(&v);
+	}
+	return bytes;
+}
+
+/* Takes the row if it fits; *taken. */
+static int take(struct scan *x, sqlite3_stmt *row, bool *taken, struct err *e)
+{
+	struct cutting *c = x->c;
+	struct row *out = &c->row[c->n_row];
+	size_t cells = x->s->n_key + (row ? (x->g.has_exist ? x->s->n_col : x->g.n_cell) : 0u);
+	size_t bytes = row_bytes(x, row);
+
+	*taken = cutting_fits(c, cells, bytes);
+	if (!*taken)
+		return NE_OK;
+	*out = (struct row){.exist = EXIST_NONE};
+	TRY(copy_key(x, row, out, e));
+	if (x->g.has_exist || !row) {
+		out->exist = row ? EXIST_ALIVE : EXIST_DEAD;
+		out->exist_reg = x->g.exist;
+		c->stamp = x->g.exist.stamp > c->stamp ? x->g.exist.stamp : c->stamp;
+	}
+	if (row)
+		TRY(copy_cells(x, row, out, e));
+	cutting_take(c, cells, bytes);
+	x->done++;
+	return NE_OK;
+}
+
+/* What the marks of a key mean, now that it is known whether its row is there. */
+static int resolve(struct scan *x, sqlite3_stmt *row, bool *done, struct err *e)
+{
+	struct group *g = &x->g;
+
+	*done = true;
+	if (row && g->has_candidate) {
+		TRY(drop_marks(x, "col = -2", e));
+		if (!g->has_exist && g->n_cell == 0)
+			return NE_OK;
+	}
+	if (!row && g->has_candidate) {
+		g->exist = g->has_exist ? later(g->exist, g->candidate) : g->candidate;
+		g->has_exist = true;
+	}
+	if (!row && !g->has_exist)
+		return drop_marks(x, "col >= 0", e);
+	return take(x, row, done, e);
+}
+
+/* Cuts the group gathered; c->full when there is no room for it. */
+static int end_group(struct scan *x, struct err *e)
+{
+	sqlite3_stmt *s;
+	bool row, done;
+	int rc;
+
+	if (!x->g.any)
+		return NE_OK;
+	if (row_sql(x))
+		return err_set(e, NE_MEMORY, "no memory for an SQL text");
+	TRY(cut_prepare(x->c->d->db, &x->sql, &s, e));
+	TRY(bind_key(x, s, e));
+	TRY(db_step(x->c->d->db, s, &row, e));
+	rc = resolve(x, row ? s : NULL, &done, e);
+	sqlite3_reset(s);
+	TRY(rc);
+	if (!done) {
+		x->c->full = true;
+		return NE_OK;
+	}
+	buf_clear(&x->last);
+	if (buf_put(&x->last, x->g.bytes.at, x->g.bytes.len))
+		return err_set(e, NE_MEMORY, "no memory for a key");
+	x->g.any = false;
+	return NE_OK;
+}
+
+static int begin_group(struct scan *x, const struct val *key, struct err *e)
+{
+	struct group *g = &x->g;
+
+	buf_clear(&g->bytes);
+	if (key_pack(&g->bytes, key, x->s->n_key))
+		return err_set(e, NE_MEMORY, "no memory for a key");
+	if (key_unpack(buf_slice(&g->bytes), g->key, x->s->n_key))
+		return err_set(e, NE_CORRUPT, "a key of table %s cannot be read", x->t->marks);
+	g->any = true;
+	g->has_exist = g->has_candidate = false;
+	g->n_cell = 0;
+	return NE_OK;
+}
+
+static void add_mark(struct scan *x, int64_t col, struct reg reg)
+{
+	struct group *g = &x->g;
+
+	if (col == MARK_EXIST) {
+		g->has_exist = true;
+		g->exist = reg;
+	} else if (col == MARK_CANDIDATE) {
+		g->has_candidate = true;
+		g->candidate = reg;
+	} else if (col >= 0 && col < x->s->n_col) {
+		g->col[g->n_cell] = (uint16_t)col;
+		g->reg[g->n_cell++] = reg;
+	}
+}
+
+static int on_mark(struct scan *x, sqlite3_stmt *s, struct err *e)
+{
+	struct val key[LIMIT_KEY_COLUMNS];
+	uint16_t n = x->s->n_key;
+	struct reg reg = {.stamp = (uint64_t)sqlite3_column_int64(s, n + 1), .site = x->c->d->site};
+
+	if (sqlite3_column_type(s, n + 2) != SQLITE_NULL)
+		reg.site = (uint64_t)sqlite3_column_int64(s, n + 2);
+	for (uint16_t i = 0; i < n; i++)
+		key[i] = val_column(s, i);
+	if (x->g.any && !key_same(x->s, x->g.key, key)) {
+		TRY(end_group(x, e));
+		if (x->c->full)
+			return NE_OK;
+	}
+	if (!x->g.any)
+		TRY(begin_group(x, key, e));
+	add_mark(x, sqlite3_column_int64(s, n), reg);
+	return NE_OK;
+}
+
+/* The marks above `lo` in one segment of the pass before. */
+static int scan_segment(struct scan *x, struct slice lo, struct slice hi, int64_t gen,
+			struct err *e)
+{
+	struct db *db = x->c->d->db;
+	sqlite3_stmt *s;
+	int param = 2, rc;
+	bool row;
+
+	if (marks_sql(x, lo.len > 0, hi.len > 0))
+		return err_set(e, NE_MEMORY, "no memory for an SQL text");
+	TRY(cut_prepare(db, &x->sql, &s, e));
+	sqlite3_bind_int64(s, 1, gen);
+	if (lo.len)
+		TRY(cut_bind_bound(db, s, lo, x->s->n_key, &param, e));
+	if (hi.len)
+		TRY(cut_bind_bound(db, s, hi, x->s->n_key, &param, e));
+	x->g.any = false;
+	while (!(rc = db_step(db, s, &row, e)) && row && !x->c->full) {
+		rc = on_mark(x, s, e);
+		if (rc)
+			break;
+	}
+	sqlite3_reset(s);
+	sqlite3_clear_bindings(s);
+	if (!rc && !x->c->full)
+		rc = end_group(x, e);
+	return rc;
+}
+
+/* Where the pass stands; empty at its start. */
+static struct slice position(const struct pass *p)
+{
+	return p->now.n ? buf_slice(&p->now.at[p->now.n - 1].hi) : slice_of(NULL, 0);
+}
+
+/* What was covered is from now on what the pass before covered. */
+static void next_pass(struct pass *p)
+{
+	segments_free(&p->before);
+	p->before = p->now;
+	p->now = (struct segments){0};
+	p->at = 0;
+}
+
+/* Scans from `lo` to the pass's end or until the set is full. */
+static int scan_rest(struct scan *x, struct slice lo, struct err *e)
+{
+	struct segments *b = &x->p->before;
+	struct slice none = {0}, from = lo;
+
+	if (b->n == 0)
+		return scan_segment(x, lo, none, -1, e);
+	while (x->p->at < b->n) {
+		struct slice hi = buf_slice(&b->at[x->p->at].hi);
+
+		TRY(scan_segment(x, from, hi, b->at[x->p->at].gen, e));
+		if (x->c->full)
+			break;
+		from = hi;
+		x->p->at++;
+	}
+	return NE_OK;
+}
+
+static int record(struct scan *x, struct slice lo, size_t taken_before, struct err *e)
+{
+	struct cutting *c = x->c;
+	struct slice hi = c->full ? buf_slice(&x->last) : slice_of(NULL, 0);
+	bool taken = x->done > taken_before;
+	struct range r = {.table = x->t->id, .kind = RANGE_MARKS, .lo = lo, .hi = hi};
+	int rc = NE_OK;
+
+	if (c->full && hi.len == 0) /* not even one key was done: nothing moved */
+		return NE_OK;
+	/* Later writes of this generation are possible while no set was given out. */
+	if (taken)
+		rc = range_put(&c->ranges, &r);
+	rc = rc ? rc : segments_add(&x->p->now, hi, taken ? c->clock.gen : c->clock.gen - 1);
+	return rc ? err_set(e, rc, "no memory for the ranges of a set") : NE_OK;
+}
+
+/* The rest of the pass under way. *whole: it began at the first key. */
+static int cut_pass(struct scan *x, bool *whole, struct err *e)
+{
+	struct buf lo = {.max = LIMIT_DECODED};
+	struct slice at = position(x->p);
+	size_t before = x->done;
+	int rc;
+
+	*whole = begins(x);
+	buf_clear(&x->last);
+	rc = buf_put(&lo, at.at, at.len);
+	rc = rc ? err_set(e, rc, "no memory for a key") : scan_rest(x, buf_slice(&lo), e);
+	if (!rc)
+		rc = record(x, buf_slice(&lo), before, e);
+	if (!rc && !x->c->full)
+		next_pass(x->p);
+	buf_free(&lo);
+	return rc;
+}
+
+int cut_merge_table(struct cutting *c, const struct tracked *t, struct pass *p, struct err *e)
+{
+	struct scan *x = calloc(1, sizeof *x);
+	bool whole = false;
+	int rc = NE_OK;
+
+	if (!x)
+		return err_set(e, NE_MEMORY, "no memory to cut a set");
+	*x = (struct scan){.c = c,
+			   .t = t,
+			   .s = &t->shape,
+			   .p = p,
+			   .sql = {.max = SQL_MAX_BYTES},
+			   .last = {.max = LIMIT_DECODED},
+			   .g = {.bytes = {.max = LIMIT_DECODED}}};
+	/* A pass that ends without a row may have passed by what was written behind it. */
+	while (!rc && !c->full && x->done == 0 && !whole)
+		rc = cut_pass(x, &whole, e);
+	if (!rc)
+		rc = cutting_table(c, t, e);
+	buf_free(&x->sql);
+	buf_free(&x->last);
+	buf_free(&x->g.bytes);
+	free(x);
+	return rc;
+}

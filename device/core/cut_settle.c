@@ -1,0 +1,184 @@
+#include <stdlib.h>
+
+#include "device/core/cut_internal.h"
+
+enum { SQL_MAX_BYTES = 65536 };
+
+static const struct tracked *table_of(struct devdb *d, int64_t id)
+{
+	for (size_t i = 0; i < d->n_table; i++) {
+		if (d->table[i].id == id)
+			return &d->table[i];
+	}
+	return NULL;
+}
+
+static int marks_sql(const struct tracked *t, const struct range *r, struct buf *out)
+{
+	int param = 2;
+
+	TRY(buf_printf(out, "DELETE FROM main.\"%s\" WHERE gen <= ?1", t->marks));
+	if (r->lo.len)
+		TRY(cut_put_bound(out, t->shape.n_key, ">", &param));
+	if (r->hi.len)
+		TRY(cut_put_bound(out, t->shape.n_key, "<=", &param));
+	return NE_OK;
+}
+
+static int settle_marks(struct devdb *d, const struct tracked *t, const struct range *r,
+			int64_t gen_hi, struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	sqlite3_stmt *s;
+	int param = 2;
+	int rc = marks_sql(t, r, &sql);
+
+	rc = rc ? err_set(e, rc, "no memory for an SQL text") : cut_prepare(d->db, &sql, &s, e);
+	buf_free(&sql);
+	TRY(rc);
+	sqlite3_bind_int64(s, 1, gen_hi);
+	if (r->lo.len)
+		TRY(cut_bind_bound(d->db, s, r->lo, t->shape.n_key, &param, e));
+	if (r->hi.len)
+		TRY(cut_bind_bound(d->db, s, r->hi, t->shape.n_key, &param, e));
+	rc = db_run(d->db, s, e);
+	sqlite3_clear_bindings(s);
+	return rc;
+}
+
+static int bound_of(struct slice s, int64_t *out, struct err *e)
+{
+	struct val v;
+
+	if (key_unpack(s, &v, 1) || v.type != VAL_INT)
+		return err_set(e, NE_CORRUPT, "a range of a set in flight is damaged");
+	*out = v.i;
+	return NE_OK;
+}
+
+static int settle_keys(struct devdb *d, const struct tracked *t, int64_t hi, struct err *e)
+{
+	sqlite3_stmt *s;
+
+	TRY(db_prepare(d->db, "UPDATE neap_append SET acked = max(acked, ?2) WHERE id = ?1", &s,
+		       e));
+	sqlite3_bind_int64(s, 1, t->id);
+	sqlite3_bind_int64(s, 2, hi);
+	return db_run(d->db, s, e);
+}
+
+static int settle_numbers(struct devdb *d, const struct tracked *t, int64_t lo, int64_t hi,
+			  struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	sqlite3_stmt *s;
+	int rc = buf_printf(&sql, "DELETE FROM main.\"%s\" WHERE n > ?1 AND n <= ?2", t->marks);
+
+	rc = rc ? err_set(e, rc, "no memory for an SQL text") : cut_prepare(d->db, &sql, &s, e);
+	buf_free(&sql);
+	TRY(rc);
+	sqlite3_bind_int64(s, 1, lo);
+	sqlite3_bind_int64(s, 2, hi);
+	return db_run(d->db, s, e);
+}
+
+static int settle_range(struct devdb *d, const struct range *r, int64_t gen_hi, struct err *e)
+{
+	const struct tracked *t = table_of(d, r->table);
+	int64_t lo, hi;
+
+	if (!t) /* untracked since: its marks are gone */
+		return NE_OK;
+	if (r->kind == RANGE_MARKS)
+		return settle_marks(d, t, r, gen_hi, e);
+	TRY(bound_of(r->lo, &lo, e));
+	TRY(bound_of(r->hi, &hi, e));
+	if (r->kind == RANGE_KEYS)
+		return settle_keys(d, t, hi, e);
+	return settle_numbers(d, t, lo, hi, e);
+}
+
+/* One set from neap_inflight, copied out of the statement. */
+struct set {
+	int64_t number, gen_hi, stamp;
+	struct buf ranges;
+};
+
+static int load_lowest(struct devdb *d, uint64_t upto, struct set *out, bool *any, struct err *e)
+{
+	sqlite3_stmt *s;
+	int rc = NE_OK;
+
+	TRY(db_prepare(d->db,
+		       "SELECT number, gen_hi, stamp, ranges FROM neap_inflight WHERE number <= ?1 "
+		       "ORDER BY number LIMIT 1",
+		       &s, e));
+	sqlite3_bind_int64(s, 1, (int64_t)upto);
+	TRY(db_step(d->db, s, any, e));
+	if (*any) {
+		out->number = sqlite3_column_int64(s, 0);
+		out->gen_hi = sqlite3_column_int64(s, 1);
+		out->stamp = sqlite3_column_int64(s, 2);
+		buf_clear(&out->ranges);
+		rc = buf_put(&out->ranges, sqlite3_column_blob(s, 3),
+			     (size_t)sqlite3_column_bytes(s, 3));
+	}
+	sqlite3_reset(s);
+	return rc ? err_set(e, rc, "no memory for the ranges of a set") : NE_OK;
+}
+
+static int settle_set(struct devdb *d, const struct set *x, struct err *e)
+{
+	struct slice left = buf_slice(&x->ranges);
+	struct range r;
+	sqlite3_stmt *s;
+	bool any;
+
+	for (;;) {
+		if (range_next(&left, &r, &any))
+			return err_set(e, NE_CORRUPT, "the ranges of set %lld are damaged",
+				       (long long)x->number);
+		if (!any)
+			break;
+		TRY(settle_range(d, &r, x->gen_hi, e));
+	}
+	TRY(devdb_raise_floor(d, (uint64_t)x->stamp, e));
+	TRY(db_prepare(d->db, "DELETE FROM neap_inflight WHERE number = ?1", &s, e));
+	sqlite3_bind_int64(s, 1, x->number);
+	return db_run(d->db, s, e);
+}
+
+static int is_inflight(struct devdb *d, uint64_t number, bool *out, struct err *e)
+{
+	sqlite3_stmt *s;
+
+	*out = false;
+	if (number > INT64_MAX)
+		return NE_OK;
+	TRY(db_prepare(d->db, "SELECT 1 FROM neap_inflight WHERE number = ?1", &s, e));
+	sqlite3_bind_int64(s, 1, (int64_t)number);
+	TRY(db_step(d->db, s, out, e));
+	sqlite3_reset(s);
+	return NE_OK;
+}
+
+int cut_settle(struct devdb *d, uint64_t number, struct err *e)
+{
+	struct set x = {.ranges = {.max = 64 << 20}};
+	int64_t acked;
+	bool any;
+	int rc;
+
+	TRY(is_inflight(d, number, &any, e));
+	if (!any)
+		return NE_OK;
+	while (!(rc = load_lowest(d, number, &x, &any, e)) && any) {
+		rc = settle_set(d, &x, e);
+		if (rc)
+			break;
+	}
+	buf_free(&x.ranges);
+	TRY(rc);
+	TRY(devdb_get(d, "acked_number", &acked, e));
+	return acked < (int64_t)number ? devdb_set(d, "acked_number", (int64_t)number, e) : NE_OK;
+}
