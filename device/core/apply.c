@@ -470,6 +470,11 @@ static int apply_table(struct devdb *d, const struct table_rows *rows, bool full
 	w->arena.max = ASIDE_MEMORY;
 	w->row_arena.max = ROW_MEMORY;
 	rc = target_open(&w->tg, d, t, out, e);
+	/* The table is gone or another one: when it is back in order it is pulled again (J5). */
+	if (rc == NE_INTERNAL && !t->capture_ok) {
+		free(w);
+		return NE_OK;
+	}
 	if (!rc && full)
 		rc = devdb_get(d, "full", &mode, e);
 	if (!rc) {

@@ -51,28 +51,26 @@ int seen_note(struct target *tg, const struct image *im, struct err *e)
 
 int save_conflict(struct target *tg, const struct image *im, const char *reason, struct err *e)
 {
-	struct buf key = {.max = LIMIT_DECODED}, image = {.max = LIMIT_DECODED};
-	struct slice name = tg->t->shape.name;
+	struct buf key = {.max = LIMIT_SET}, text = {.max = LIMIT_DECODED};
 	sqlite3_stmt *s;
 	int rc = db_prepare(tg->d->db,
-			    "INSERT INTO neap_conflict(tbl, key, image, reason) "
+			    "INSERT INTO neap_conflict(table_id, key, text, reason) "
 			    "VALUES(?1, ?2, ?3, ?4)",
 			    &s, e);
 
 	if (!rc)
-		rc = row_text(&tg->t->shape, im, false, &key);
+		rc = key_put(&tg->t->shape, im->key, &key);
 	if (!rc)
-		rc = row_text(&tg->t->shape, im, true, &image);
-	if (!rc &&
-	    (sqlite3_bind_text(s, 1, (const char *)name.at, (int)name.len, SQLITE_STATIC) ||
-	     sqlite3_bind_text(s, 2, (const char *)key.at, (int)key.len, SQLITE_STATIC) ||
-	     sqlite3_bind_text(s, 3, (const char *)image.at, (int)image.len, SQLITE_STATIC) ||
-	     sqlite3_bind_text(s, 4, reason, -1, SQLITE_STATIC)))
+		rc = row_text(&tg->t->shape, im, true, &text);
+	if (!rc && (sqlite3_bind_int64(s, 1, tg->t->id) ||
+		    sqlite3_bind_blob(s, 2, key.at, (int)key.len, SQLITE_STATIC) ||
+		    sqlite3_bind_text(s, 3, (const char *)text.at, (int)text.len, SQLITE_STATIC) ||
+		    sqlite3_bind_text(s, 4, reason, -1, SQLITE_STATIC)))
 		rc = db_error(tg->d->db, e, "keeping a row that is overwritten");
 	if (!rc)
 		rc = db_run(tg->d->db, s, e);
 	buf_free(&key);
-	buf_free(&image);
+	buf_free(&text);
 	return rc;
 }
 
@@ -110,7 +108,7 @@ static int begin_table(struct devdb *d, const struct tracked *t, struct err *e)
 
 static bool receives(const struct tracked *t)
 {
-	return t->shape.kind == SHAPE_MERGE && t->shape.direction != DIR_UP;
+	return t->shape.kind == SHAPE_MERGE && t->shape.direction != DIR_UP && t->capture_ok;
 }
 
 int apply_full_begin(struct devdb *d, struct err *e)

@@ -99,7 +99,7 @@ static int publish_parts(struct engine *en, struct slice whole, struct err *e)
 
 int engine_publish(struct engine *en, const struct frame *f, struct err *e)
 {
-	struct buf whole = {.max = LIMIT_SET};
+	struct buf whole = {.max = LIMIT_FRAME};
 	int rc = frame_encode(f, &whole, e);
 
 	if (!rc && whole.len > en->cfg.piece_bytes)
@@ -177,6 +177,8 @@ int engine_open(struct engine **out, const struct engine_config *c, struct err *
 	if (!rc)
 		rc = engine_forget(en, e);
 	if (!rc)
+		rc = engine_drop_tables(en, e);
+	if (!rc)
 		en->schema_version = en->d->schema_version;
 	if (rc) {
 		engine_close(en);
@@ -238,7 +240,8 @@ static int look_at_database(struct engine *en, bool told, struct err *e)
 		return NE_OK;
 	if (schema != en->d->schema_version)
 		TRY(devdb_reload(en->d, e));
-	en->schema_version = schema;
+	TRY(engine_drop_tables(en, e));
+	en->schema_version = en->d->schema_version;
 	/* Ranges of a cut in flight speak of the tables as they were: begin as after a start. */
 	return engine_forget(en, e);
 }
@@ -446,6 +449,8 @@ int engine_step(struct engine *en, const struct event *ev, struct actions *out, 
 		return NE_OK;
 	if (!sqlite3_get_autocommit(db_handle(en->d->db)))
 		devdb_rollback(en->d);
+	for (size_t i = 0; i < out->n; i++)
+		en->outstanding -= out->at[i].type == ACT_PUBLISH ? out->at[i].frame.len : 0;
 	actions_clear(out);
 	/* Busy: what is in memory still agrees with the database; timers repeat what was not sent.
 	 */

@@ -91,6 +91,7 @@ int engine_on_expect(struct engine *en, const struct f_expect *x, struct err *e)
 		return NE_OK;
 	if (x->after != first->prev && !after) {
 		/* The server's numbers are not the ones we count on: ask, and cut anew. */
+		engine_back_off(en, BUSY_MS);
 		return engine_forget(en, e);
 	}
 	/* Sets or their acks were lost; one resend answers a whole run of these. */
@@ -184,10 +185,7 @@ static void say_refused(struct engine *en, const struct f_refuse *r)
 static void wait_for_people(struct engine *en, const struct f_refuse *r)
 {
 	say_refused(en, r);
-	en->refused_ms = en->refused_ms ? 2 * en->refused_ms : REFUSED_MS;
-	if (en->refused_ms > REFUSED_MAX_MS)
-		en->refused_ms = REFUSED_MAX_MS;
-	en->refused_until_ms = en->mono_ms + engine_jitter(en, en->refused_ms);
+	engine_back_off(en, REFUSED_MS);
 	engine_abandon(en);
 }
 
@@ -223,9 +221,11 @@ int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e)
 		return engine_new_site(en, e);
 	case REFUSE_FAR_AHEAD:
 		en->restamp = true;
+		engine_back_off(en, AGAIN_MS);
 		en->has_offset = false;
 		return engine_forget(en, e);
 	case REFUSE_STALE:
+		engine_back_off(en, AGAIN_MS);
 		return engine_forget(en, e);
 	default:
 		wait_for_people(en, r);

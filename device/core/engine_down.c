@@ -261,6 +261,7 @@ static int flush(struct engine *en, struct move *m, struct err *e)
 	en->at = m->at;
 	m->begun = false;
 	m->n_row = 0;
+	buf_clear(&en->token);
 	engine_drop_heard(en, en->at.cursor);
 	for (size_t i = en->n_flight; i-- > 0;) {
 		if (settles(en, en->flight[i], en->at.cursor))

@@ -32,6 +32,7 @@ enum engine_bounds {
 	EXPECT_MS = 500,      /* a resend because of `expect` at most this often */
 	RTT_MAX_MS = 5000,    /* a clock is not measured on a longer round trip */
 	OFFSET_MIN_MS = 2000, /* smaller differences of clocks are left alone */
+	AGAIN_MS = 1000,      /* first pause after a refusal that we can cure, doubles … */
 	REFUSED_MS = 300000,  /* first pause after a refusal that waits for people, doubles … */
 	REFUSED_MAX_MS = 3600000, /* … up to this */
 	REFUSED_SHAPES_MAX = 5,	  /* declarations in a row that did not help */
@@ -115,7 +116,8 @@ struct engine {
 	bool restart; /* nothing unacknowledged counts: cut anew once the rest is settled */
 	bool restamp; /* … and give marks new stamps: the server found them far ahead */
 	bool has_offset;
-	int64_t offset_ms;  /* measured and not yet stored */
+	int64_t offset_ms; /* measured and not yet stored */
+	unsigned new_sites;
 	uint64_t committed; /* newest number the server has, as of its welcome or ack */
 	bool dirty;	    /* something may be pending that is not in flight */
 	int64_t data_version, schema_version; /* as last looked at */
@@ -159,6 +161,8 @@ NEAP_CHECK int engine_begin_full(struct engine *en, uint64_t store, uint64_t ter
 				 bool save, struct err *e);
 /* True if a table that receives changes was never covered by a full pull in its present shape. */
 NEAP_CHECK int engine_new_tables(struct engine *en, bool *any, struct err *e);
+/* Tables that are gone or whose capture is broken miss changes: they will be pulled again. */
+NEAP_CHECK int engine_drop_tables(struct engine *en, struct err *e);
 /* A new random site: marks keep the old one, numbers start anew, all is forgotten. */
 NEAP_CHECK int engine_new_site(struct engine *en, struct err *e);
 
@@ -209,6 +213,8 @@ struct flight *engine_flight(struct engine *en, uint64_t number);
 void engine_drop_flight(struct engine *en, struct flight *f);
 void engine_drop_flights(struct engine *en);
 void engine_resend(struct engine *en);
+/* No set is cut for a while that doubles with each call until a set is acknowledged. */
+void engine_back_off(struct engine *en, uint64_t first_ms);
 /* Gives up what is in flight and not acknowledged: it will be cut anew. */
 void engine_abandon(struct engine *en);
 size_t engine_unacked(const struct engine *en);

@@ -143,6 +143,7 @@ int engine_on_page(struct engine *en, const struct f_page *p, struct err *e)
 	if (p->from != en->at.cursor || !position_eq(&q->at, &en->at)) {
 		/* A broadcast moved the cursor meanwhile. */
 		engine_question_close(&en->pull);
+		buf_clear(&en->token);
 		engine_want_pull(en, 0);
 		return NE_OK;
 	}

@@ -5,27 +5,33 @@
 static int keep_rejected(struct devdb *d, const struct shape *s, const struct row *row,
 			 struct slice reason, struct err *e)
 {
-	struct buf key = {.max = LIMIT_SET};
+	const struct tracked *t = devdb_table_by_name(d, s->name);
+	struct buf key = {.max = LIMIT_SET}, text = {.max = LIMIT_SET};
 	struct image im = {0};
 	sqlite3_stmt *stmt;
 	int rc;
 
 	for (int i = 0; i < s->n_key; i++)
 		im.key[i] = row->key[i];
-	rc = row_text(s, &im, false, &key);
+	rc = key_put(s, im.key, &key);
+	if (!rc)
+		rc = row_text(s, &im, false, &text);
 	if (!rc)
 		rc = db_prepare(d->db,
-				"INSERT INTO neap_rejected(tbl, key, reason) VALUES(?1, ?2, ?3)",
+				"INSERT INTO neap_rejected(table_id, key, text, reason) "
+				"VALUES(?1, ?2, ?3, ?4)",
 				&stmt, e);
-	if (!rc && (sqlite3_bind_text(stmt, 1, (const char *)s->name.at, (int)s->name.len,
-				      SQLITE_STATIC) ||
-		    sqlite3_bind_text(stmt, 2, (const char *)key.at, (int)key.len, SQLITE_STATIC) ||
-		    sqlite3_bind_text(stmt, 3, reason.len ? (const char *)reason.at : "",
-				      (int)reason.len, SQLITE_STATIC)))
+	if (!rc &&
+	    (sqlite3_bind_int64(stmt, 1, t ? t->id : 0) ||
+	     sqlite3_bind_blob(stmt, 2, key.at, (int)key.len, SQLITE_STATIC) ||
+	     sqlite3_bind_text(stmt, 3, (const char *)text.at, (int)text.len, SQLITE_STATIC) ||
+	     sqlite3_bind_text(stmt, 4, reason.len ? (const char *)reason.at : "", (int)reason.len,
+			       SQLITE_STATIC)))
 		rc = db_error(d->db, e, "keeping a rejected row");
 	if (!rc)
 		rc = db_run(d->db, stmt, e);
 	buf_free(&key);
+	buf_free(&text);
 	return rc;
 }
 

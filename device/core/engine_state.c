@@ -120,12 +120,14 @@ int engine_adopt(struct engine *en, uint64_t store, uint64_t term, struct err *e
 	return engine_forget(en, e);
 }
 
-/* Ids of the shapes that receive changes, in hexadecimal, as neap_meta keeps them. */
+/* Ids of the shapes that can take changes, in hexadecimal, as neap_meta keeps them. */
 static int put_shapes(struct engine *en, struct buf *out)
 {
 	for (size_t i = 0; i < en->d->n_table; i++) {
 		const struct shape *s = &en->d->table[i].shape;
 
+		if (!en->d->table[i].capture_ok)
+			continue;
 		if (s->kind != SHAPE_MERGE || s->direction == DIR_UP)
 			continue;
 		for (size_t k = 0; k < sizeof(s->id.at); k++)
@@ -155,6 +157,38 @@ int engine_new_tables(struct engine *en, bool *any, struct err *e)
 		rc = devdb_get_text(en->d, "pulled", &pulled, e);
 	for (size_t i = 0; !rc && i + SHAPE_TEXT <= now.len; i += SHAPE_TEXT)
 		*any |= !covers(&pulled, now.at + i);
+	buf_free(&now);
+	buf_free(&pulled);
+	return rc;
+}
+
+/* Leaves in `pulled` only what is in `now`. */
+static void keep_common(struct buf *pulled, const struct buf *now)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i + SHAPE_TEXT <= pulled->len; i += SHAPE_TEXT) {
+		if (!covers(now, pulled->at + i))
+			continue;
+		memmove(pulled->at + n, pulled->at + i, SHAPE_TEXT);
+		n += SHAPE_TEXT;
+	}
+	pulled->len = n;
+}
+
+int engine_drop_tables(struct engine *en, struct err *e)
+{
+	struct buf now = {.max = SHAPES_TEXT + 1}, pulled = {.max = SHAPES_TEXT + 1};
+	int rc = put_shapes(en, &now);
+	size_t before;
+
+	if (!rc)
+		rc = devdb_get_text(en->d, "pulled", &pulled, e);
+	before = pulled.len;
+	if (!rc)
+		keep_common(&pulled, &now);
+	if (!rc && pulled.len != before)
+		rc = devdb_set_text(en->d, "pulled", buf_slice(&pulled), e);
 	buf_free(&now);
 	buf_free(&pulled);
 	return rc;
@@ -222,5 +256,9 @@ int engine_new_site(struct engine *en, struct err *e)
 	TRY(devdb_commit(en->d, e));
 	en->d->site = site;
 	en->acked_number = en->committed = 0;
-	return engine_forget(en, e);
+	TRY(engine_forget(en, e));
+	/* A server that never likes a site is not asked without pause. */
+	if (en->new_sites++)
+		en->hello_at_ms = en->mono_ms + RETRY_MS;
+	return NE_OK;
 }

@@ -49,9 +49,8 @@ static bool capture_broken(const struct engine *en, struct engine_status *out)
 
 		if (t->capture_ok)
 			continue;
-		snprintf(out->reason, sizeof(out->reason),
-			 "capture of table %.*s is broken: its triggers are missing or changed",
-			 (int)t->shape.name.len, (const char *)t->shape.name.at);
+		snprintf(out->reason, sizeof(out->reason), "capture of table %.*s is broken: %s",
+			 (int)t->shape.name.len, (const char *)t->shape.name.at, t->reason);
 		say(out, NE_CAPTURE, "run `neap track` on the table again");
 		return true;
 	}

@@ -62,6 +62,14 @@ void engine_resend(struct engine *en)
 		want_all(en->flight[i]);
 }
 
+void engine_back_off(struct engine *en, uint64_t first_ms)
+{
+	en->refused_ms = en->refused_ms >= first_ms ? 2 * en->refused_ms : first_ms;
+	if (en->refused_ms > REFUSED_MAX_MS)
+		en->refused_ms = REFUSED_MAX_MS;
+	en->refused_until_ms = en->mono_ms + engine_jitter(en, en->refused_ms);
+}
+
 void engine_abandon(struct engine *en)
 {
 	en->restart = true;
@@ -189,7 +197,7 @@ static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
 
 	if (!f)
 		return NE_MEMORY;
-	f->frame.max = LIMIT_SET;
+	f->frame.max = LIMIT_FRAME;
 	f->number = cut->number;
 	f->prev = cut->prev;
 	f->cut = cut->cut;
@@ -222,7 +230,7 @@ static void too_large(struct engine *en, const struct cut *cut)
 	}
 	engine_problem(en, NE_LIMIT, "a row is larger than a change set may be (4 MiB)",
 		       "shorten or delete its largest value");
-	en->refused_until_ms = en->mono_ms + REFUSED_MS;
+	engine_back_off(en, REFUSED_MS);
 }
 
 /* Cuts the next set. *any is false when nothing is pending that is not in flight. */
@@ -290,7 +298,10 @@ static int restart(struct engine *en, struct err *e)
 		return NE_OK;
 	TRY(devdb_begin(en->d, e));
 	TRY(cutter_restart(en->cutter, e));
+	/* The next set follows the newest number the server has, also if it lost some. */
+	TRY(devdb_set(en->d, "acked_number", (int64_t)en->committed, e));
 	TRY(devdb_commit(en->d, e));
+	en->acked_number = en->committed;
 	engine_drop_flights(en);
 	if (en->restamp && en->has_offset) {
 		TRY(store_offset(en, true, e));
