@@ -241,7 +241,7 @@ static int cut_numbers(struct cutting *c, const struct tracked *t, struct append
 
 int cut_append_table(struct cutting *c, const struct tracked *t, struct pass *p, struct err *e)
 {
-	struct append_state a;
+	struct append_state a = {0};
 
 	TRY(load_state(c, t, &a, e));
 	TRY(cut_numbers(c, t, &a, p, e));
