@@ -1,0 +1,271 @@
+/*
+ * The simulator: real device engines and the real ingest on real SQLite files,
+ * under a virtual clock and a network that loses, repeats, reorders and delays.
+ * One seed is one run, repeatable to the byte.
+ *
+ *   world.c    the clock, the queue of what is to happen, faults and the end's checks
+ *   net.c      the broker: topics, retained heads, what the network does to messages
+ *   device.c   an engine with its link, keys and clock, killed and reopened
+ *   backend.c  the ingest with its store, killed before publishing or at any write
+ *   app.c      apps that write plain SQL on a device's file; schema.c: their tables
+ *   operator.c plain SQL on the server's store
+ *   check.c    what must hold once all is healed
+ */
+#ifndef NEAP_SIM_H
+#define NEAP_SIM_H
+
+#include <stdarg.h>
+
+#include "backend/core/ingest.h"
+#include "device/core/engine.h"
+#include "protocol/seal.h"
+#include "tests/sim/memvfs.h"
+#include "tests/sim/rng.h"
+
+enum sim_bounds {
+	USERS_MAX = 2,
+	DEVICES_MAX = 8, /* in all */
+	TABLES_MAX = 8,
+	ORIGINS_MAX = DEVICES_MAX + 1,
+	FRESH_MAX = 256,  /* append rows of one app transaction */
+	SEALED_KEPT = 64, /* messages recorded to be replayed later */
+};
+
+/* What is done to the system; counted and printed. */
+enum fault {
+	FAULT_LOST,
+	FAULT_REPEATED,
+	FAULT_DELAYED,
+	FAULT_REPLAYED,
+	FAULT_LINK_CUT,
+	FAULT_DEVICE_KILLED,
+	FAULT_DEVICE_POWER,
+	FAULT_DEVICE_AT_WRITE,
+	FAULT_BACKEND_KILLED,
+	FAULT_BACKEND_UNPUBLISHED,
+	FAULT_BACKEND_AT_WRITE,
+	FAULT_BROKER_WIPED,
+	FAULT_HEAD_LOST,
+	FAULT_CLOCK_JUMP,
+	FAULT_APP_LOCK,
+	FAULT_OPERATOR,
+	FAULT_N,
+};
+extern const char *const fault_name[FAULT_N];
+
+/* What happened in the runs of a process, for the report at the end. */
+struct totals {
+	uint64_t fault[FAULT_N];
+	uint64_t seeds, app_rows, messages, steps, batches;
+};
+
+struct options {
+	unsigned devices; /* of the first user */
+	bool trace;
+	struct engine_break engine_broken;
+	struct ingest_break ingest_broken;
+};
+
+/* How hard a run is; drawn from the seed, in parts per thousand where not said otherwise. */
+struct climate {
+	uint64_t chaos_ms;   /* length of the part with faults */
+	uint32_t activities; /* about so many things done in it */
+	uint32_t lose, repeat, delay, reorder_ms;
+	uint32_t weight[16]; /* of enum activity */
+	uint32_t unpublished, skew, tear, replay, sql_weight;
+	uint32_t set_rows;
+	bool keep_local_events; /* engines are always told of local writes */
+};
+
+struct world;
+
+struct sim_table {
+	const char *name, *create;
+	bool append;
+	unsigned n_key, n_col; /* columns: keys first */
+	const char *col[8];
+	const char *type; /* one letter a column: i integer, t text, r real, b blob, * any; the
+			     token of an append row: T */
+	bool rowid_key;	  /* the key is the INTEGER PRIMARY KEY */
+};
+
+struct sim_user {
+	char name[16];
+	struct key group;
+	uint64_t seq, term; /* newest broadcast seen: they follow each other */
+};
+
+/* One row an app appended, by the token in it. */
+struct token {
+	char text[24];
+	unsigned device;
+	unsigned table;
+	bool touched; /* updated or deleted since: its values, or its being there, may differ */
+};
+
+struct opener_of {
+	char origin[LIMIT_ID + 1];
+	struct opener *opener;
+};
+
+struct sim_device {
+	struct world *w;
+	struct sim_user *user;
+	unsigned index;
+	char name[16], path[32];
+	struct key message;
+	struct engine *en;
+	struct actions out;
+	sqlite3 *app; /* a stock connection, opened when needed */
+	bool app_tx;  /* it holds an open write transaction */
+	int64_t skew_ms;
+	bool link;
+	uint64_t link_run;   /* raised at each connect: what belongs to an older one is dropped */
+	uint64_t link_up_at; /* reconnects then */
+	uint64_t tick_ms, ticks; /* to notice an engine that spins */
+	struct sealer *up;
+	struct opener *down, *head;
+	struct opener_of changes[ORIGINS_MAX];
+	uint64_t synced;	       /* newest sync_id that was concluded */
+	uint64_t tokens;	       /* append rows written so far */
+	struct token fresh[FRESH_MAX]; /* of the app's open transaction */
+	size_t n_fresh;
+};
+
+struct sim_backend {
+	struct store *store;
+	struct ingest *in;
+	struct out_messages out;
+	uint64_t link_run;
+	struct sealer *down[DEVICES_MAX], *changes[USERS_MAX][ORIGINS_MAX], *head[USERS_MAX];
+	struct opener *up[DEVICES_MAX];
+	uint64_t wake_ms; /* handles what has arrived then; UINT64_MAX: nothing has */
+	uint64_t tick_ms; /* upkeep then */
+};
+
+/* Something that is to happen: a message's arrival or a delayed event of a link. */
+enum item_type {
+	ITEM_MESSAGE,	 /* to a device or the backend */
+	ITEM_SENT,	 /* EV_SENT */
+	ITEM_RETRY,	 /* an event the engine was too busy for */
+	ITEM_LOCAL,	 /* EV_LOCAL */
+	ITEM_SQL,	 /* IN_SQL */
+	ITEM_BROKER,	 /* IN_BROKER */
+	ITEM_APP_COMMIT, /* ends the app's open transaction */
+};
+
+struct item {
+	uint64_t at_ms, order;
+	enum item_type type;
+	int device; /* index; −1 the backend */
+	uint64_t link_run;
+	struct topic topic;
+	struct event event; /* ITEM_RETRY */
+	size_t bytes;	    /* ITEM_SENT */
+	struct buf sealed;  /* or a plain frame of an ITEM_RETRY */
+};
+
+struct recorded {
+	struct topic topic;
+	struct buf sealed;
+};
+
+struct world {
+	const struct options *opt;
+	struct totals *totals;
+	uint64_t seed;
+	struct rng chance; /* faults and writes */
+	struct rng ids;	   /* what engines and ingest draw */
+	struct climate c;
+	uint64_t now_ms; /* true time since 1970 */
+	bool healed;	 /* no more faults */
+
+	unsigned n_user, n_device, n_table;
+	struct sim_user user[USERS_MAX];
+	struct sim_device device[DEVICES_MAX];
+	struct sim_table const *table[TABLES_MAX];
+	struct sim_backend backend;
+
+	struct item **queue; /* a heap by (at_ms, order) */
+	size_t n_queue, cap_queue;
+	uint64_t order;
+	struct item **inbox; /* of the backend */
+	size_t n_inbox, cap_inbox;
+	struct buf retained[USERS_MAX];
+	struct recorded recorded[SEALED_KEPT];
+	size_t n_recorded;
+
+	struct token *token;
+	size_t n_token, cap_token;
+
+	bool failed;
+	char why[4096];
+};
+
+/* world.c */
+bool world_run(uint64_t seed, const struct options *opt, struct totals *totals, char *why,
+	       size_t why_size);
+void sim_fail(struct world *w, const char *fmt, ...) NEAP_PRINTF(2, 3);
+void sim_trace(const struct world *w, const char *fmt, ...) NEAP_PRINTF(2, 3);
+void sim_fault(struct world *w, enum fault f);
+/* The clock SQLite sees until the next call: the device's, or with NULL the true one. */
+void sim_clock(const struct world *w, const struct sim_device *d);
+struct item *queue_add(struct world *w, enum item_type type, uint64_t after_ms, int device);
+void item_free(struct item *it);
+
+/* net.c */
+/* Publishes sealed bytes on a topic; `from` as queue_add's device. */
+void net_publish(struct world *w, int from, const struct topic *t, struct slice sealed,
+		 bool retain);
+void net_subscribed(struct world *w, struct sim_device *d); /* retained messages are handed out */
+void net_wipe(struct world *w);
+void net_replay(struct world *w);
+void net_free(struct world *w);
+
+/* device.c */
+void device_init(struct world *w, unsigned index, struct sim_user *user);
+void device_open(struct sim_device *d);
+/* Steps the engine and does what it says. */
+void device_step(struct sim_device *d, struct event *ev);
+void device_receive(struct sim_device *d, const struct item *it);
+void device_link_up(struct sim_device *d);
+void device_link_down(struct sim_device *d);
+void device_kill(struct sim_device *d, bool power);
+void device_die_at_write(struct sim_device *d);
+/* If an armed failure struck, the device is reopened from what its disk held: true. */
+bool device_struck(struct sim_device *d);
+void device_free(struct sim_device *d);
+uint64_t device_wall_ms(const struct sim_device *d);
+
+/* backend.c */
+void backend_open(struct world *w);
+void backend_run(struct world *w);
+void backend_deliver(struct world *w, struct item *it); /* takes the item */
+void backend_tick(struct world *w);
+void backend_kill(struct world *w);
+void backend_die_at_write(struct world *w);
+void backend_free(struct world *w);
+#define STORE_PATH "store.db"
+
+/* app.c */
+sqlite3 *app_connection(struct sim_device *d);
+void app_close(struct sim_device *d);
+void app_write(struct sim_device *d);
+/* Keeps those of an interrupted transaction's tokens that are in the database. */
+void app_keep_found(struct sim_device *d, const struct token *fresh, size_t n);
+void app_end(struct sim_device *d); /* commits or rolls back the open transaction */
+/* A value for a column of `type` (see sim_table), bound to the statement. */
+void app_bind_value(struct world *w, sqlite3_stmt *s, int at, char type);
+void app_bind_key(struct world *w, sqlite3_stmt *s, int at, char type);
+
+/* schema.c */
+extern const struct sim_table sim_tables[];
+extern const unsigned n_sim_tables;
+
+/* operator.c */
+void operator_write(struct world *w);
+
+/* check.c */
+void check_all(struct world *w);
+
+#endif
