@@ -52,12 +52,14 @@ static int post_login(const struct bind_request *r, struct login *l, struct err 
 	return rc;
 }
 
-static int check_ids(const struct bind_request *r, struct err *e)
+static int check_id(const char *text, const char *what, struct err *e)
 {
-	struct id id;
-
-	TRY(id_set(&id, slice_str(r->user), "the user", e) ? NE_USAGE : NE_OK);
-	return id_set(&id, slice_str(r->device), "the device", e) ? NE_USAGE : NE_OK;
+	if (id_valid(slice_str(text)))
+		return NE_OK;
+	return err_set(e, NE_USAGE,
+		       "'%.80s' is not a valid %s: use 1 to 64 of A-Z a-z 0-9 . _ -, a letter or "
+		       "digit first, no reserved name",
+		       text, what);
 }
 
 /* Before anything is asked of the server: is this file someone else's? */
@@ -65,8 +67,11 @@ static int check_unbound(const struct bind_request *r, struct err *e)
 {
 	struct devdb *d;
 
+	struct paths p;
+
 	if (access(r->db, F_OK) != 0)
 		return NE_OK;
+	TRY(paths_of(r->db, &p, e));
 	int rc = devdb_open(&d, r->db, NULL, e);
 	if (rc == NE_NOT_FOUND)
 		return NE_OK; /* an app's database without Neap's tables */
@@ -175,7 +180,8 @@ int bind_database(const struct bind_request *r, struct err *e)
 	struct login l = {0};
 
 	TRY(login_url(r->server, "/v1/login", url, e));
-	TRY(check_ids(r, e));
+	TRY(check_id(r->user, "user", e));
+	TRY(check_id(r->device, "device", e));
 	if (r->ca_pem && strlen(r->ca_pem) > LOGIN_PEM_MAX)
 		return err_set(e, NE_USAGE, "the CA is larger than %d KiB", LOGIN_PEM_MAX / 1024);
 	TRY(check_unbound(r, e));

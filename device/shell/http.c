@@ -203,8 +203,9 @@ static int failed(const struct request *r, CURLcode rc, struct err *e)
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_ISSUER_ERROR:
 		return err_set(e, NE_CERT,
-			       "the certificate of the login server at %s is refused: %s", r->url,
-			       why);
+			       "the certificate of the login server at %s is refused: %s; it must "
+			       "be signed by the CA given to `neap init --ca`",
+			       r->url, why);
 	case CURLE_SSL_CACERT_BADFILE:
 		return err_set(e, NE_CERT,
 			       "the CA for the login server at %s is not a PEM certificate: %s",

@@ -226,12 +226,14 @@ void node_link_lost(struct node *n, const struct letter *l)
 
 	n->down_due = n->engine_up;
 	if (l->code == NE_CERT)
-		snprintf(text, sizeof text, "the certificate of the broker at %.60s:%u is refused: %.200s",
+		snprintf(text, sizeof text,
+			 "the certificate of the broker at %.60s:%u is refused: %.200s",
 			 n->secret->grant.broker_host, (unsigned)n->secret->grant.broker_port,
 			 l->text);
 	else
-		snprintf(text, sizeof text, "the broker at %.60s:%u: %.200s", n->secret->grant.broker_host,
-			 (unsigned)n->secret->grant.broker_port, l->text);
+		snprintf(text, sizeof text, "the broker at %.60s:%u: %.200s",
+			 n->secret->grant.broker_host, (unsigned)n->secret->grant.broker_port,
+			 l->text);
 	enum conn_order order = conn_link_lost(&n->conn, mono_ms(), l->code);
 	failed(n, l->code, text);
 	do_order(n, order);

@@ -10,6 +10,20 @@
 #include <time.h>
 #include <unistd.h>
 
+/* An empty file is a database without tables; any other begins with SQLite's magic. */
+static bool is_database(const char *path)
+{
+	static const char magic[16] = "SQLite format 3";
+	char head[sizeof magic];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, head, sizeof head);
+
+	if (fd >= 0)
+		close(fd);
+	/* What cannot be opened gets a better sentence from SQLite. */
+	return fd < 0 || n == 0 || (n == sizeof head && !memcmp(head, magic, sizeof head));
+}
+
 static bool append(const char *db, const char *suffix, char out[static PATH_MAX])
 {
 	return snprintf(out, PATH_MAX, "%s%s", db, suffix) < PATH_MAX;
@@ -22,10 +36,12 @@ int paths_of(const char *db, struct paths *out, struct err *e)
 
 	if (!realpath(db, p.db) || stat(p.db, &st) != 0)
 		return err_set(e, NE_NOT_FOUND,
-			       "there is no database '%s' (%s); `neap init %s` makes one", db,
-			       strerror(errno), db);
+			       "there is no database '%s' (%s); `neap init` makes one", db,
+			       strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, NE_USAGE, "'%s' is not a file", db);
+	if (!is_database(p.db))
+		return err_set(e, NE_NOT_FOUND, "'%s' is not a SQLite database", db);
 	const char *slash = strrchr(p.db, '/');
 	snprintf(p.dir, sizeof p.dir, "%.*s", (int)(slash == p.db ? 1 : slash - p.db), p.db);
 	snprintf(p.name, sizeof p.name, "%.*s", NAME_MAX, slash + 1);
