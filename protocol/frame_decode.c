@@ -258,7 +258,7 @@ static int get_refuse(struct reader *r, struct f_refuse *f)
 	uint64_t code;
 	TRY(want(r, REFUSE_FIELDS));
 	TRY(get_store_term(r, &f->store, &f->term));
-	TRY(get_id(r, &f->site));
+	TRY(get(r, &f->site)); /* 0: it answers a declaration */
 	TRY(get(r, &f->number));
 	TRY(get(r, &f->cut));
 	TRY(get(r, &code));
