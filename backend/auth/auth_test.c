@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "backend/auth/testing.h"
+#include "common/db.h"
 #include "common/file.h"
 #include "protocol/jwt.h"
 
@@ -96,6 +97,39 @@ static void wrong_login_is_one_answer(void **state)
 		assert_int_equal(why.status, 401);
 		assert_string_equal(e.text, "wrong user or password");
 	}
+}
+
+static void wait_for_change(uint64_t seen)
+{
+	struct timespec pause = {0, 1000000};
+
+	for (int i = 0; i < 5000 && auth_revision(t.auth) == seen; i++)
+		nanosleep(&pause, NULL);
+	assert_int_not_equal(auth_revision(t.auth), seen);
+}
+
+static void a_disabled_user_is_out(void **state)
+{
+	struct auth_session s, out;
+	struct auth_key k;
+	struct db *db;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(testing_login(&t, "d1", &s), 0);
+	uint64_t seen = auth_revision(t.auth);
+	assert_int_equal(db_open(&db, t.config.auth_db, 0, NULL, 1000, &e), 0);
+	assert_int_equal(db_exec(db,
+				 "BEGIN; UPDATE users SET disabled = 1;"
+				 " UPDATE meta SET revision = revision + 1; COMMIT",
+				 &e),
+			 0);
+	db_close(db);
+	wait_for_change(seen);
+	assert_int_equal(testing_login(&t, "d1", &out), NE_AUTH);
+	assert_int_equal(testing_refresh(&t, s.refresh, &out), NE_AUTH);
+	assert_int_equal(auth_device_key(t.auth, "anna", "d1", 0, &k, &e), NE_AUTH);
+	assert_int_equal(auth_group_key(t.auth, "anna", 0, &k, &e), NE_AUTH);
 }
 
 static void failures_slow_a_name_down_but_never_lock_it(void **state)
@@ -200,15 +234,6 @@ static void epochs_end_after_30_days(void **state)
 	t.now_s += 31 * 86400;
 	assert_int_equal(testing_refresh(&t, out.refresh, &out), 0);
 	assert_int_equal(auth_device_key(t.auth, "anna", "d1", s.message.epoch, &k, &e), NE_AUTH);
-}
-
-static void wait_for_change(uint64_t seen)
-{
-	struct timespec pause = {0, 1000000};
-
-	for (int i = 0; i < 5000 && auth_revision(t.auth) == seen; i++)
-		nanosleep(&pause, NULL);
-	assert_int_not_equal(auth_revision(t.auth), seen);
 }
 
 static int count_void(void *ctx, const struct auth_void *v, struct err *e)
@@ -446,6 +471,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(login_gives_what_a_device_needs),
 		T(wrong_login_is_one_answer),
+		T(a_disabled_user_is_out),
 		T(failures_slow_a_name_down_but_never_lock_it),
 		T(refresh_rotates_and_survives_a_lost_reply),
 		T(reuse_ends_the_family),
