@@ -472,7 +472,8 @@ uint64_t engine_deadline_ms(const struct engine *en)
 
 	if (en->stale)
 		return en->mono_ms + BUSY_MS;
-	if (!en->link)
+	/* The database was locked: whatever is due waits for it. */
+	if (en->retry_at_ms != NEVER_MS || !en->link)
 		return en->retry_at_ms;
 	sooner(&at, en->hello.open ? en->hello.due_ms : en->hello_at_ms);
 	sooner(&at, en->pull.open ? en->pull.due_ms : en->pull_at_ms);
@@ -486,6 +487,5 @@ uint64_t engine_deadline_ms(const struct engine *en)
 		at = en->busy_until_ms;
 	sooner(&at, en->check_at_ms);
 	sooner(&at, engine_cut_time(en));
-	sooner(&at, en->retry_at_ms);
 	return at;
 }

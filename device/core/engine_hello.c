@@ -90,6 +90,7 @@ int engine_ask_hello(struct engine *en, struct err *e)
 		shapes[n++] = en->d->table[i].shape.id;
 	en->hello_at_ms = NEVER_MS;
 	engine_question_open(en, &en->hello, clean);
+	en->hello.last_number = (uint64_t)last_number;
 	f.hello = (struct f_hello){
 		.nonce = en->hello.nonce,
 		.site = en->d->site,
@@ -201,13 +202,23 @@ static int take_last_number(struct engine *en, const struct f_welcome *w, bool *
 	return NE_OK;
 }
 
-static int welcome_site(struct engine *en, const struct f_welcome *w, bool *done, struct err *e)
+static int welcome_site(struct engine *en, const struct question *q, const struct f_welcome *w,
+			bool *done, struct err *e)
 {
 	bool behind = w->site_status != SITE_OK;
+	int64_t last;
 
 	*done = false;
 	if (w->site != en->d->site)
 		return NE_OK;
+	TRY(devdb_get(en->d, "last_number", &last, e));
+	if (w->site_status == SITE_BEHIND && w->last_number > q->last_number &&
+	    w->last_number <= (uint64_t)last) {
+		/* A set cut since overtook the question: that is no other copy of us. */
+		engine_want_hello(en, 0);
+		*done = true;
+		return NE_OK;
+	}
 	if (!behind && !en->welcomed)
 		TRY(take_last_number(en, w, &behind));
 	if (!behind)
@@ -260,7 +271,7 @@ int engine_on_welcome(struct engine *en, const struct f_welcome *w, struct err *
 		engine_want_hello(en, 0);
 		return NE_OK;
 	}
-	TRY(welcome_site(en, w, &done, e));
+	TRY(welcome_site(en, &q, w, &done, e));
 	if (done)
 		return NE_OK;
 	en->welcomed = true;

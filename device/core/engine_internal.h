@@ -61,7 +61,8 @@ struct question {
 	uint64_t nonce;
 	struct position at; /* as asked */
 	uint64_t site;
-	uint64_t head; /* the hint when it was asked */
+	uint64_t last_number; /* hello: newest given out when it was asked */
+	uint64_t head;	      /* the hint when it was asked */
 	uint64_t sent_ms, due_ms;
 	uint64_t backoff_ms;
 };
