@@ -85,7 +85,7 @@ static int settle_numbers(struct devdb *d, const struct tracked *t, int64_t lo, 
 static int settle_range(struct devdb *d, const struct range *r, int64_t gen_hi, struct err *e)
 {
 	const struct tracked *t = table_of(d, r->table);
-	int64_t lo, hi;
+	int64_t lo = 0, hi = 0;
 
 	if (!t) /* untracked since: its marks are gone */
 		return NE_OK;
