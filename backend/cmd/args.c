@@ -69,6 +69,25 @@ int cmd_open_auth(const struct args *args, struct config *c, struct auth **out, 
 	return rc ? rc : auth_open(out, c, e);
 }
 
+/* Only a new store needs random bytes, and none is made here. */
+static void no_random(void *ctx, void *out, size_t len)
+{
+	(void)ctx;
+	memset(out, 0, len);
+}
+
+int cmd_open_store(const struct config *c, struct store **out, struct err *e)
+{
+	struct store_config open = {
+		.path = c->store, .busy_ms = 5000, .existing = true, .random = no_random};
+	int rc = store_open(out, &open, e);
+
+	if (rc == NE_NOT_FOUND)
+		return err_set(e, rc, "there is no data store \"%.200s\" yet; neapd serve makes it",
+			       c->store);
+	return rc;
+}
+
 const char *cmd_time(int64_t at_s, char out[static 32])
 {
 	time_t t = (time_t)at_s;

@@ -5,6 +5,7 @@
 #include <getopt.h>
 
 #include "backend/auth/auth.h"
+#include "backend/core/store.h"
 
 struct command {
 	const char *name;
@@ -43,6 +44,9 @@ int cmd_bad_option(const struct command *self, char **argv, struct err *e);
 /* Reads the config and opens the accounts. */
 NEAP_CHECK int cmd_open_auth(const struct args *args, struct config *c, struct auth **out,
 			     struct err *e);
+
+/* The data store, to look at. NE_NOT_FOUND before the first neapd serve. */
+NEAP_CHECK int cmd_open_store(const struct config *c, struct store **out, struct err *e);
 
 /*
  * From the file, or the terminal without echo (twice when `again`), or a pipe's first line. Free
