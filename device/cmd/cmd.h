@@ -15,7 +15,8 @@ struct command {
 	const char *help; /* usage and the rest, as printed by --help */
 };
 
-extern const struct command cmd_init, cmd_track, cmd_untrack, cmd_sync, cmd_run, cmd_status;
+extern const struct command cmd_init, cmd_track, cmd_untrack, cmd_sync, cmd_run, cmd_status,
+	cmd_rejected, cmd_conflicts;
 
 /* "neap <command>: <sentence>" on stderr; returns the exit code of `code`. */
 int cmd_fail(const struct command *c, int code, const struct err *e);

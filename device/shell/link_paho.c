@@ -147,6 +147,9 @@ static void on_server_disconnect(void *ctx, MQTTProperties *properties, enum MQT
 
 	(void)properties;
 	atomic_store(&p->reason, (int)reason);
+	/* Paho does not call on_lost after a DISCONNECT of the broker. */
+	post(p, LETTER_LOST, atomic_load(&p->attempt), code_of_reason((int)reason),
+	     text_of_reason((int)reason));
 }
 
 static void on_lost(void *ctx, char *cause)
@@ -477,6 +480,9 @@ static int send_now(struct paho *p, struct slice sealed, size_t credit)
 	if (MQTTAsync_send(p->client, p->plan->up, (int)sealed.len, sealed.at, 1, 0, &r) !=
 	    MQTTASYNC_SUCCESS) {
 		sent_done(s);
+		if (!MQTTAsync_isConnected(p->client))
+			post(p, LETTER_LOST, atomic_load(&p->attempt), NE_UNREACHABLE,
+			     "the connection to the broker was lost");
 		return NE_UNREACHABLE;
 	}
 	p->outstanding++;

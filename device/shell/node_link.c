@@ -224,6 +224,9 @@ void node_link_lost(struct node *n, const struct letter *l)
 {
 	char text[sizeof n->link_text.text];
 
+	/* A loss may be told twice. */
+	if (n->conn.state != CONN_CONNECTING && n->conn.state != CONN_UP)
+		return;
 	n->down_due = n->engine_up;
 	if (l->code == NE_CERT)
 		snprintf(text, sizeof text,

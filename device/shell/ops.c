@@ -62,6 +62,55 @@ static int do_untrack(struct devdb *d, const json_t *request, struct err *e)
 	return untrack_table(d, table, e);
 }
 
+static int add_row(sqlite3_stmt *s, json_t *rows, struct err *e)
+{
+	static const char *const names[] = {"table", "what", "row", "reason"};
+	json_t *row = json_object();
+
+	for (int i = 0; row && i < 4; i++) {
+		const char *text = (const char *)sqlite3_column_text(s, i);
+		/* What the server or a blob put there may not be UTF-8. */
+		if (json_object_set_new(row, names[i], json_string(text ? text : "")))
+			json_object_set_new(row, names[i], json_string("(not text)"));
+	}
+	return !row || json_array_append_new(rows, row) ? err_set(e, NE_MEMORY, "out of memory")
+							: NE_OK;
+}
+
+static int list_rows(struct devdb *d, const char *sql, json_t **out, struct err *e)
+{
+	json_t *rows = json_array();
+	sqlite3_stmt *s = NULL;
+	bool more = true;
+	int rc = rows ? db_prepare(d->db, sql, &s, e) : err_set(e, NE_MEMORY, "out of memory");
+
+	while (!rc && more) {
+		rc = db_step(d->db, s, &more, e);
+		if (!rc && more)
+			rc = add_row(s, rows, e);
+	}
+	if (s)
+		sqlite3_reset(s);
+	if (!rc && !(*out = json_pack("{s:O, s:I}", "rows", rows, "count",
+				      (json_int_t)json_array_size(rows))))
+		rc = err_set(e, NE_MEMORY, "out of memory");
+	json_decref(rows);
+	return rc;
+}
+
+/* Texts are cut: the answer fits the socket's bound. */
+static const char rejected_sql[] =
+	"SELECT coalesce(t.name, '?'), 'rejected', substr(r.text, 1, 400), substr(r.reason, 1, 200)"
+	" FROM neap_rejected r LEFT JOIN neap_table t ON t.id = r.table_id"
+	" UNION ALL "
+	"SELECT coalesce(t.name, '?'), 'parked', substr(p.text, 1, 400), substr(p.reason, 1, 200)"
+	" FROM neap_parked p LEFT JOIN neap_table t ON t.id = p.table_id LIMIT 500";
+
+static const char conflicts_sql[] =
+	"SELECT coalesce(t.name, '?'), 'overwritten', substr(c.text, 1, 400),"
+	" substr(c.reason, 1, 200) FROM neap_conflict c LEFT JOIN neap_table t ON t.id = c.table_id"
+	" ORDER BY c.id DESC LIMIT 500";
+
 int ops_do(struct engine *en, const char *db, const json_t *request, const struct link_view *view,
 	   json_t **out, bool *changed, struct err *e)
 {
@@ -79,6 +128,9 @@ int ops_do(struct engine *en, const char *db, const json_t *request, const struc
 		TRY(*op == 't' ? do_track(d, request, e) : do_untrack(d, request, e));
 		*changed = true;
 		*out = json_object();
+	} else if (!strcmp(op, "rejected") || !strcmp(op, "conflicts")) {
+		return list_rows(engine_devdb(en), *op == 'r' ? rejected_sql : conflicts_sql, out,
+				 e);
 	} else {
 		return err_set(e, NE_USAGE, "'%s' is not a request", op);
 	}

@@ -6,7 +6,8 @@
  *   "keep_ms": N, "priority": N} | {"op": "untrack", "table": T} | {"op": "rejected", "retry":
  * bool}
  *
- * and sync, which only a node does. Members of track but the table may be left out.
+ * and sync, which only a node does. Members of track but the table may be left out. The last two
+ * answer with "rows" (table, what, row, reason; at most OPS_ROWS of them) and their "count".
  */
 #ifndef NEAP_DEVICE_SHELL_OPS_H
 #define NEAP_DEVICE_SHELL_OPS_H
@@ -16,6 +17,8 @@
 #include "device/core/engine.h"
 #include "device/shell/conn.h"
 #include "device/shell/paths.h"
+
+enum { OPS_ROWS = 500 };
 
 /* The connection as status shows it; NULL stands for "no agent runs". */
 struct link_view {

@@ -96,7 +96,7 @@ static void find_words(const struct engine_status *s, const struct link_view *v,
 		say_offline(v, w);
 	}
 	/* What is in the way of rows goes before what is in the way of the connection. */
-	if (s->problem) {
+	if (s->problem || (s->reason[0] && !w->reason[0])) {
 		snprintf(w->reason, sizeof w->reason, "%s", s->reason);
 		snprintf(w->next, sizeof w->next, "%s", s->next_step);
 	}
