@@ -215,6 +215,7 @@ static int welcome_site(struct engine *en, const struct question *q, const struc
 	if (w->site_status == SITE_BEHIND && w->last_number > q->last_number &&
 	    w->last_number <= (uint64_t)last) {
 		/* A set cut since overtook the question: that is no other copy of us. */
+		en->quiet = true;
 		engine_want_hello(en, 0);
 		*done = true;
 		return NE_OK;
@@ -275,6 +276,7 @@ int engine_on_welcome(struct engine *en, const struct f_welcome *w, struct err *
 	if (done)
 		return NE_OK;
 	en->welcomed = true;
+	en->quiet = false;
 	en->hello_at_ms = NEVER_MS;
 	if (w->n_unknown)
 		TRY(engine_declare(en, w->unknown, w->n_unknown, e));

@@ -95,6 +95,7 @@ struct engine {
 	/* Link and questions. */
 	bool link, stale; /* stale: the last step failed, read the durable state again */
 	bool welcomed;	  /* the server told its newest number since the last forget */
+	bool quiet;	  /* cut nothing before the next welcome: it must know our last number */
 	struct question hello, pull;
 	uint64_t hello_at_ms, pull_at_ms; /* ask then; NEVER_MS */
 	uint64_t check_at_ms, retry_at_ms;

@@ -94,7 +94,7 @@ int engine_forget(struct engine *en, struct err *e)
 	buf_clear(&en->token);
 	en->head = 0;
 	en->odd = (struct f_head){0};
-	en->welcomed = false;
+	en->welcomed = en->quiet = false;
 	en->restart = true;
 	en->dirty = true;
 	en->window = en->cfg.inflight_sets;
