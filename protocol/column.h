@@ -24,7 +24,6 @@ enum column_mode {
 	COLUMN_BLOBS_SPLIT = 0x0b, /* one length; a big-endian number in front, other bytes */
 	COLUMN_MIXED = 0x0c,	   /* types, then a column of each */
 	COLUMN_DICTIONARY = 0x0d,  /* distinct values, then indexes */
-	COLUMN_NUMBER = 0x0e,	   /* append tables: the key is the row's number */
 
 	/* One value for all rows. */
 	COLUMN_TEXT = 0x40,	    /* + its length, up to 62; 63: a varint has the rest */
@@ -58,11 +57,10 @@ struct column_in {
 };
 
 /*
- * Reads `n` ≥ 1 values; `number` are the rows' numbers where COLUMN_NUMBER is allowed, else NULL.
- * `n` is already bounded. NE_MALFORMED, NE_LIMIT, NE_MEMORY; `out` is undefined on error.
+ * Reads `n` ≥ 1 values; the caller has bounded `n`. NE_MALFORMED, NE_LIMIT, NE_MEMORY; `out` is
+ * undefined on error.
  */
-NEAP_CHECK int column_decode(struct column_in *in, size_t n, const int64_t *number,
-			     struct val *out);
+NEAP_CHECK int column_decode(struct column_in *in, size_t n, struct val *out);
 
 /* 10^e for e up to COLUMN_DECIMAL_MAX: exact as a double. */
 extern const double column_power[COLUMN_DECIMAL_MAX + 1];

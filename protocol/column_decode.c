@@ -9,8 +9,7 @@ const double column_power[COLUMN_DECIMAL_MAX + 1] = {
 	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
 };
 
-static int decode(struct column_in *in, size_t n, const int64_t *number, struct val *out,
-		  unsigned depth);
+static int decode(struct column_in *in, size_t n, struct val *out, unsigned depth);
 
 static int take_ints(struct column_in *in, size_t n, int64_t **out)
 {
@@ -272,7 +271,7 @@ static int decode_mixed(struct column_in *in, size_t n, struct val *out, unsigne
 		struct val *v = arena_array(in->tmp, count[t], sizeof *v);
 		if (!v)
 			return NE_MEMORY;
-		TRY(decode(in, count[t], NULL, v, depth + 1));
+		TRY(decode(in, count[t], v, depth + 1));
 		for (size_t i = 0, k = 0; i < n; i++) {
 			if (type[i] != t)
 				continue;
@@ -294,22 +293,13 @@ static int decode_dictionary(struct column_in *in, size_t n, struct val *out, un
 	struct val *v = arena_array(in->tmp, (size_t)count, sizeof *v);
 	if (!v)
 		return NE_MEMORY;
-	TRY(decode(in, (size_t)count, NULL, v, depth + 1));
+	TRY(decode(in, (size_t)count, v, depth + 1));
 	TRY(take_ints(in, n, &index));
 	for (size_t i = 0; i < n; i++) {
 		if (index[i] < 0 || (uint64_t)index[i] >= count)
 			return NE_MALFORMED;
 		out[i] = v[index[i]];
 	}
-	return 0;
-}
-
-static int decode_number(size_t n, const int64_t *number, struct val *out)
-{
-	if (!number)
-		return NE_MALFORMED;
-	for (size_t i = 0; i < n; i++)
-		out[i] = (struct val){.type = VAL_INT, .i = number[i]};
 	return 0;
 }
 
@@ -389,8 +379,7 @@ static int decode_constant(struct column_in *in, uint8_t mode, size_t n, struct 
 	return 0;
 }
 
-static int decode(struct column_in *in, size_t n, const int64_t *number, struct val *out,
-		  unsigned depth)
+static int decode(struct column_in *in, size_t n, struct val *out, unsigned depth)
 {
 	uint8_t mode;
 	if (depth >= COLUMN_DEPTH)
@@ -421,16 +410,14 @@ static int decode(struct column_in *in, size_t n, const int64_t *number, struct 
 		return decode_mixed(in, n, out, depth);
 	case COLUMN_DICTIONARY:
 		return decode_dictionary(in, n, out, depth);
-	case COLUMN_NUMBER:
-		return decode_number(n, number, out);
 	default:
 		return decode_constant(in, mode, n, out);
 	}
 }
 
-int column_decode(struct column_in *in, size_t n, const int64_t *number, struct val *out)
+int column_decode(struct column_in *in, size_t n, struct val *out)
 {
-	TRY(decode(in, n, number, out, 0));
+	TRY(decode(in, n, out, 0));
 	for (size_t i = 0; i < n; i++) {
 		if (out[i].type != VAL_TEXT && out[i].type != VAL_BLOB)
 			continue;

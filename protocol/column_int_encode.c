@@ -5,7 +5,8 @@
 #include "protocol/column_rice.h"
 
 enum {
-	SAMPLE = 48,	  /* values looked at for a median, and per lag */
+	SAMPLE = 48,	  /* rows compared at each lag */
+	MIDDLE_OF = 24,	  /* values whose median is taken */
 	LAG_TRIED = 64,	  /* longest lag looked for */
 	SEARCH_FROM = 12, /* fewer values: no lag, no Rice */
 	WHOLE_HEAD_BITS = 24,
@@ -47,8 +48,8 @@ static void residuals(const int64_t *v, size_t n, enum ints_predictor predictor,
 /* The median of an evenly spread sample: the value most residuals are near or equal to. */
 static int64_t median(const int64_t *r, size_t n)
 {
-	int64_t s[SAMPLE];
-	size_t count = n < SAMPLE ? n : SAMPLE;
+	int64_t s[MIDDLE_OF];
+	size_t count = n < MIDDLE_OF ? n : MIDDLE_OF;
 	for (size_t i = 0; i < count; i++) {
 		int64_t x = r[i * n / count];
 		size_t k = i;

@@ -11,7 +11,7 @@ enum { WORK_MAX = 8 * 1024 * 1024 };
 struct reader {
 	struct column_in in;
 	uint64_t home;
-	size_t n_site;
+	size_t n_site;	     /* of a table */
 	const uint8_t *site; /* SITE_BYTES each, ascending */
 	struct shape_finder shapes;
 	struct shape_id *unknown;
@@ -32,6 +32,8 @@ static int get_sites(struct reader *r)
 {
 	uint64_t n;
 	TRY(get_varint(&r->in.left, &n));
+	if (n == 0)
+		return NE_MALFORMED;
 	if (n > LIMIT_SITES)
 		return NE_LIMIT;
 	r->n_site = (size_t)n;
@@ -161,21 +163,18 @@ static int get_registers(struct reader *r, const struct kinds *k, struct table_r
 	return set_registers(r, k, t, cell, &s);
 }
 
-static int take_column(struct reader *r, size_t n, const int64_t *number, struct val *v)
+static int take_column(struct reader *r, size_t n, struct val *v)
 {
-	int rc = column_decode(&r->in, n, number, v);
+	int rc = column_decode(&r->in, n, v);
 	arena_free(&r->tmp);
 	return rc;
 }
 
-static int get_keys(struct reader *r, const struct table_rows *t, const int64_t *number,
-		    struct val *key, struct val *v)
+static int get_keys(struct reader *r, const struct table_rows *t, struct val *key, struct val *v)
 {
 	size_t n_key = t->shape->n_key;
-	/* Only a key of one column can be the row's number. */
-	const int64_t *same = n_key == 1 ? number : NULL;
 	for (size_t k = 0; k < n_key; k++) {
-		TRY(take_column(r, t->n_row, same, v));
+		TRY(take_column(r, t->n_row, v));
 		for (size_t i = 0; i < t->n_row; i++) {
 			if (v[i].type == VAL_NULL)
 				return NE_MALFORMED;
@@ -202,32 +201,47 @@ static int get_cells(struct reader *r, const struct table_rows *t, struct cell *
 				into[n++] = next[i]++;
 		if (n == 0)
 			continue;
-		TRY(take_column(r, n, NULL, v));
+		TRY(take_column(r, n, v));
 		for (size_t i = 0; i < n; i++)
 			into[i]->val = v[i];
 	}
 	return 0;
 }
 
-static int get_merge(struct reader *r, struct table_rows *t, struct val *v)
+static int get_merge(struct reader *r, struct table_rows *t, unsigned flags, struct val *v)
 {
 	struct kinds k;
 	size_t n_cell;
 	struct val *key;
 	struct cell *cell;
+	r->n_site = 0;
+	if (flags & ~(unsigned)TABLE_SITES)
+		return NE_MALFORMED;
+	if (flags & TABLE_SITES)
+		TRY(get_sites(r));
 	TRY(kinds_get(&r->in.left, t->n_row, t->shape->n_col, &k, &r->keep));
 	TRY(count_cells(&k, t->n_row, &n_cell));
 	TRY(make_rows(r, t, n_cell, &key, &cell));
 	shape_rows(&k, t, cell);
 	TRY(get_registers(r, &k, t, cell));
-	TRY(get_keys(r, t, NULL, key, v));
+	TRY(get_keys(r, t, key, v));
 	return get_cells(r, t, cell, v);
 }
 
-static int get_append(struct reader *r, struct table_rows *t, bool bare, struct val *v)
+/* Without key columns a row's key is its number. */
+static int number_keys(const struct table_rows *t, struct val *key)
+{
+	if (t->shape->n_key != 1)
+		return NE_MALFORMED;
+	for (size_t i = 0; i < t->n_row; i++)
+		key[i] = (struct val){.type = VAL_INT, .i = t->row[i].n};
+	return 0;
+}
+
+static int get_append(struct reader *r, struct table_rows *t, unsigned flags, struct val *v)
 {
 	const int64_t *gen, *number;
-	uint16_t n_col = bare ? 0 : t->shape->n_col;
+	uint16_t n_col = flags & TABLE_BARE ? 0 : t->shape->n_col;
 	struct val *key;
 	struct cell *cell;
 	TRY(make_rows(r, t, t->n_row * n_col, &key, &cell));
@@ -243,13 +257,16 @@ static int get_append(struct reader *r, struct table_rows *t, bool bare, struct 
 		for (uint16_t c = 0; c < n_col; c++)
 			cell[i * n_col + c].col = c;
 	}
-	TRY(get_keys(r, t, number, key, v));
-	return bare ? 0 : get_cells(r, t, cell, v);
+	if (flags & TABLE_KEYS)
+		TRY(get_keys(r, t, key, v));
+	else
+		TRY(number_keys(t, key));
+	return n_col ? get_cells(r, t, cell, v) : 0;
 }
 
 /* The shape and the number of rows; NE_MALFORMED if an earlier table has the same shape. */
 static int get_table_head(struct reader *r, const struct rows *before, struct table_rows *t,
-			  bool *bare)
+			  unsigned *flags)
 {
 	const uint8_t *at;
 	struct shape_id id;
@@ -257,8 +274,8 @@ static int get_table_head(struct reader *r, const struct rows *before, struct ta
 	TRY(get_bytes(&r->in.left, sizeof id.at, &at));
 	memcpy(id.at, at, sizeof id.at);
 	TRY(get_varint(&r->in.left, &n));
-	*bare = n & 1;
-	n >>= 1;
+	*flags = n & ((1 << TABLE_FLAGS) - 1);
+	n >>= TABLE_FLAGS;
 	if (n == 0)
 		return NE_MALFORMED;
 	if (n > LIMIT_ROWS - r->rows)
@@ -274,33 +291,31 @@ static int get_table_head(struct reader *r, const struct rows *before, struct ta
 			*r->unknown = id;
 		return NE_UNKNOWN_SHAPE;
 	}
-	return *bare && t->shape->kind != SHAPE_APPEND ? NE_MALFORMED : 0;
+	return 0;
 }
 
 static int get_table(struct reader *r, const struct rows *before, struct table_rows *t)
 {
-	bool bare;
-	TRY(get_table_head(r, before, t, &bare));
+	unsigned flags;
+	TRY(get_table_head(r, before, t, &flags));
 	struct val *v = arena_array(&r->keep, t->n_row, sizeof *v);
 	if (!v)
 		return NE_MEMORY;
-	return t->shape->kind == SHAPE_APPEND ? get_append(r, t, bare, v) : get_merge(r, t, v);
+	return t->shape->kind == SHAPE_APPEND ? get_append(r, t, flags, v)
+					      : get_merge(r, t, flags, v);
 }
 
 static int get_rows(struct reader *r, struct rows *rows)
 {
 	/* The shortest table: its shape and a few bytes. Far fewer than LIMIT_TABLES is usual. */
 	size_t most = r->in.left.len / sizeof(struct shape_id);
-	TRY(get_sites(r));
-	if (r->in.left.len == 0)
-		return NE_MALFORMED;
 	most = most < LIMIT_TABLES ? most : LIMIT_TABLES;
 	rows->table = arena_array(r->in.a, most, sizeof *rows->table);
 	if (!rows->table)
 		return NE_MEMORY;
 	while (r->in.left.len) {
 		if (rows->n_table == most)
-			return NE_LIMIT;
+			return most < LIMIT_TABLES ? NE_MALFORMED : NE_LIMIT;
 		int rc = get_table(r, rows, &rows->table[rows->n_table]);
 		arena_free(&r->keep);
 		TRY(rc);

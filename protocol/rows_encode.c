@@ -107,7 +107,7 @@ static int add_site(struct writer *w, uint64_t site)
 	if (site == w->home)
 		return 0;
 	if (!w->site) {
-		w->site = arena_array(&w->keep, LIMIT_SITES, sizeof *w->site);
+		w->site = calloc(LIMIT_SITES, sizeof *w->site);
 		if (!w->site)
 			return NE_MEMORY;
 	}
@@ -134,25 +134,23 @@ static int check_reg(struct writer *w, struct reg r)
 	return add_site(w, r.site);
 }
 
-static int find_sites(struct writer *w, const struct rows *rows)
+static int find_sites(struct writer *w, const struct table_rows *t)
 {
-	for (size_t t = 0; t < rows->n_table; t++) {
-		const struct table_rows *table = &rows->table[t];
-		if (table->shape->kind == SHAPE_APPEND)
-			continue;
-		for (size_t i = 0; i < table->n_row; i++) {
-			const struct row *r = &table->row[i];
-			if (r->exist != EXIST_NONE)
-				TRY(check_reg(w, r->exist_reg));
-			for (size_t c = 0; c < r->n_cell; c++)
-				TRY(check_reg(w, r->cell[c].reg));
-		}
+	w->n_site = 0;
+	for (size_t i = 0; i < t->n_row; i++) {
+		const struct row *r = &t->row[i];
+		if (r->exist != EXIST_NONE)
+			TRY(check_reg(w, r->exist_reg));
+		for (size_t c = 0; c < r->n_cell; c++)
+			TRY(check_reg(w, r->cell[c].reg));
 	}
 	return 0;
 }
 
 static int put_sites(struct writer *w)
 {
+	if (w->n_site == 0)
+		return 0;
 	TRY(put_varint(w->out, w->n_site));
 	for (size_t i = 0; i < w->n_site; i++)
 		for (unsigned k = SITE_BYTES; k-- > 0;)
@@ -225,8 +223,6 @@ static bool keys_are_numbers(const struct table_rows *t)
 
 static int put_keys(struct writer *w, const struct table_rows *t, struct val *v)
 {
-	if (keys_are_numbers(t))
-		return buf_put_u8(w->out, COLUMN_NUMBER);
 	for (size_t k = 0; k < t->shape->n_key; k++) {
 		for (size_t i = 0; i < t->n_row; i++)
 			v[i] = t->row[i].key[k];
@@ -254,6 +250,7 @@ static int put_cells(struct writer *w, const struct table_rows *t, struct val *v
 static int put_merge_head(struct writer *w, const struct table_rows *t)
 {
 	struct kinds kinds;
+	TRY(put_sites(w));
 	TRY(kinds_make(t, &kinds, &w->tmp));
 	TRY(kinds_put(&kinds, t->n_row, t->shape->n_col, w->out, &w->tmp));
 	return put_registers(w, t, &kinds);
@@ -278,12 +275,21 @@ static int put_append_head(struct writer *w, const struct table_rows *t)
 static int put_table(struct writer *w, const struct table_rows *t, struct val *v, uint16_t *next)
 {
 	bool append = t->shape->kind == SHAPE_APPEND;
+	bool keys = !append || !keys_are_numbers(t);
+	unsigned flags = 0;
+	if (append) {
+		flags = (bare(t) ? TABLE_BARE : 0) | (keys ? TABLE_KEYS : 0);
+	} else {
+		TRY(find_sites(w, t));
+		flags = w->n_site ? TABLE_SITES : 0;
+	}
 	TRY(buf_put(w->out, t->shape->id.at, sizeof t->shape->id.at));
-	TRY(put_varint(w->out, (uint64_t)t->n_row << 1 | (append && bare(t))));
+	TRY(put_varint(w->out, (uint64_t)t->n_row << TABLE_FLAGS | flags));
 	int rc = append ? put_append_head(w, t) : put_merge_head(w, t);
 	arena_free(&w->tmp);
 	TRY(rc);
-	TRY(put_keys(w, t, v));
+	if (keys)
+		TRY(put_keys(w, t, v));
 	return put_cells(w, t, v, next);
 }
 
@@ -309,8 +315,6 @@ static int put_rows(struct writer *w, const struct rows *rows)
 {
 	size_t start = w->out->len;
 	TRY(check(rows));
-	TRY(find_sites(w, rows));
-	TRY(put_sites(w));
 	TRY(put_tables(w, rows));
 	return w->out->len - start > LIMIT_SET ? NE_LIMIT : 0;
 }
@@ -320,12 +324,11 @@ int rows_encode(const struct rows *rows, uint64_t home, struct buf *out, struct 
 	struct writer w = {
 		.out = out,
 		.home = home,
-		.keep = {.max = WORK_MAX},
 		.tmp = {.max = WORK_MAX},
 	};
 	size_t start = out->len;
 	int rc = rows->n_table ? put_rows(&w, rows) : 0;
-	arena_free(&w.keep);
+	free(w.site);
 	arena_free(&w.tmp);
 	if (!rc)
 		return 0;

@@ -8,6 +8,12 @@ enum {
 	SITE_BYTES = 8,
 	BITMAP_BYTES = (LIMIT_COLUMNS + 7) / 8,
 
+	/* A table begins with its shape, then a varint: its rows << TABLE_FLAGS | flags. */
+	TABLE_FLAGS = 2,
+	TABLE_SITES = 1, /* merge: sites besides home are listed */
+	TABLE_BARE = 1,	 /* append: keys only */
+	TABLE_KEYS = 2,	 /* append: there are key columns; else the key is the row's number */
+
 	/* The first byte of a kind: existence, then where its cells' registers are, then its
 	   columns. */
 	KIND_EXIST_MASK = 3,
