@@ -28,9 +28,10 @@ NEAP_CHECK int apply_rows_joined(struct devdb *d, const struct rows *rows, bool 
 				 bool joined, struct applied *out, struct err *e);
 
 /*
- * Starts and ends a full pull (P7), inside the caller's transaction. Starting notes which tables
- * have rows; ending removes their rows that were not seen and carry no insert mark, a bounded
- * number at a time: *more tells that another call, in a transaction of its own, must follow.
+ * Starts and ends a full pull (P7). Starting, inside the caller's transaction, notes which tables
+ * have rows. Ending removes their rows that were not seen and carry no insert mark: it looks for
+ * them without a lock and removes a bounded number in a transaction of its own; *more tells that
+ * it must be called again.
  */
 NEAP_CHECK int apply_full_begin(struct devdb *d, struct err *e);
 NEAP_CHECK int apply_full_end(struct devdb *d, struct applied *out, bool *more, struct err *e);

@@ -196,11 +196,16 @@ static int find_unseen(struct target *tg, struct unseen *u, struct err *e)
 
 static int remove_unseen(struct target *tg, const struct val *key, struct err *e)
 {
+	bool keep;
 	struct image im = {0};
 	struct arena a = {.max = 2 * LIMIT_DECODED};
 	bool found;
 	int rc = NE_OK;
 
+	/* The app may have written the row since it was looked at. */
+	TRY(has_insert_mark(tg, key, &keep, e));
+	if (keep)
+		return NE_OK;
 	memcpy(im.key, key, (size_t)tg->t->shape.n_key * sizeof(*key));
 	if (tg->save_lost) {
 		rc = sql_read(tg, &im, &a, &found, e);
@@ -235,10 +240,14 @@ static int sweep_table(struct devdb *d, struct tracked *t, bool save, struct uns
 	TRY(target_open(&tg, d, t, out, e));
 	tg.save_lost = save;
 	TRY(find_unseen(&tg, u, e));
+	if (!u->n)
+		return NE_OK;
+	TRY(devdb_begin(d, e));
+	tg.any_marks = true;
 	for (size_t i = 0; i < u->n; i++)
 		TRY(remove_unseen(&tg, u->key[i], e));
 	out->rows += u->n;
-	return NE_OK;
+	return devdb_commit(d, e);
 }
 
 int apply_full_end(struct devdb *d, struct applied *out, bool *more, struct err *e)

@@ -309,9 +309,7 @@ static void test_full_pull_sweeps(void **state)
 	test_row(&page, s, test_int(1), EXIST_ALIVE, 5, 7);
 	test_cell(&page, 0, test_int(7), 5, 7);
 	apply(&page, true);
-	assert_int_equal(devdb_begin(d, &e), NE_OK);
 	assert_int_equal(apply_full_end(d, &out, &more, &e), NE_OK);
-	assert_int_equal(devdb_commit(d, &e), NE_OK);
 	assert_false(more);
 	/* 2 the server does not have; 3 is pending. */
 	assert_string_equal(test_query(&db, "SELECT id || a FROM t ORDER BY id"), "17,33");

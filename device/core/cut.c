@@ -192,7 +192,7 @@ static void put_back(struct cutter *c, size_t n)
 
 static bool is_cut(const struct tracked *t)
 {
-	return t->capture_ok && t->shape.direction != DIR_DOWN;
+	return t->capture_ok && !t->held && t->shape.direction != DIR_DOWN;
 }
 
 static int cut_class(struct cutter *c, struct cutting *x, int priority, struct err *e)

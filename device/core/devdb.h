@@ -32,6 +32,7 @@ struct tracked {
 	bool capture_ok; /* triggers are there and as they should be */
 	char marks[32];	 /* name of the mark table (merge) or number table (append) */
 	char reason[96]; /* why capture_ok is false */
+	bool held;	 /* the server refuses this table for now: it is not cut; in memory only */
 };
 
 struct devdb {

@@ -487,5 +487,7 @@ uint64_t engine_deadline_ms(const struct engine *en)
 		at = en->busy_until_ms;
 	sooner(&at, en->check_at_ms);
 	sooner(&at, engine_cut_time(en));
+	if (en->any_held)
+		sooner(&at, en->held_until_ms);
 	return at;
 }

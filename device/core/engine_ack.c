@@ -29,8 +29,10 @@ static void progress(struct engine *en)
 	if (!engine_unacked(en))
 		en->cut_at_ms = 0;
 	en->refused_ms = 0;
-	en->problem = NE_OK;
-	en->reason[0] = en->next_step[0] = '\0';
+	if (!en->any_held) {
+		en->held_ms = 0;
+		engine_problem(en, NE_OK, "", "");
+	}
 	for (size_t i = 0; i < en->n_flight; i++) {
 		struct flight *f = en->flight[i];
 
@@ -181,10 +183,29 @@ static void say_refused(struct engine *en, const struct f_refuse *r)
 		       refuse_next(r->code));
 }
 
+/* The table is left out for a while that doubles; the others go on. */
+static bool hold_table(struct engine *en, const struct f_refuse *r)
+{
+	struct tracked *t = r->n_shape ? devdb_table_by_shape(en->d, r->shape[0]) : NULL;
+
+	if (!t || t->held)
+		return false;
+	t->held = en->any_held = true;
+	en->held_ms = en->held_ms ? 2 * en->held_ms : REFUSED_MS;
+	if (en->held_ms > REFUSED_MAX_MS)
+		en->held_ms = REFUSED_MAX_MS;
+	en->held_until_ms = en->mono_ms + engine_jitter(en, en->held_ms);
+	return true;
+}
+
 /* A refusal that only people can change: kept visible, tried again now and then. */
 static void wait_for_people(struct engine *en, const struct f_refuse *r)
 {
 	say_refused(en, r);
+	if (hold_table(en, r)) {
+		engine_abandon(en);
+		return;
+	}
 	engine_back_off(en, REFUSED_MS);
 	engine_abandon(en);
 }
@@ -199,6 +220,20 @@ static int declare_again(struct engine *en, const struct f_refuse *r, struct fli
 	TRY(engine_declare(en, r->shape, r->n_shape, e));
 	engine_resend(en);
 	return NE_OK;
+}
+
+/* Rows under identities that others have get new ones once what was committed is settled (J3). */
+static int new_identities(struct engine *en, const struct f_refuse *r, struct err *e)
+{
+	const struct tracked *t = r->n_shape ? devdb_table_by_shape(en->d, r->shape[0]) : NULL;
+
+	if (!t || t->shape.kind != SHAPE_APPEND) {
+		wait_for_people(en, r);
+		return NE_OK;
+	}
+	en->rekey = t->id;
+	engine_back_off(en, AGAIN_MS);
+	return engine_forget(en, e);
 }
 
 int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e)
@@ -224,6 +259,8 @@ int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e)
 		engine_back_off(en, AGAIN_MS);
 		en->has_offset = false;
 		return engine_forget(en, e);
+	case REFUSE_COLLISION:
+		return new_identities(en, r, e);
 	case REFUSE_STALE:
 		engine_back_off(en, AGAIN_MS);
 		return engine_forget(en, e);

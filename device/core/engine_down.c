@@ -96,7 +96,7 @@ void engine_on_head(struct engine *en, const struct f_head *h)
 }
 
 /* Own seqs of sets that may have carried an overtaken mark are pulled, not skipped (P5). */
-static void overtaken(struct engine *en)
+void engine_overtaken(struct engine *en)
 {
 	for (size_t i = 0; i < en->n_flight; i++)
 		en->flight[i]->overtaken = true;
@@ -131,7 +131,7 @@ static int apply_slice(struct engine *en, const struct rows *rows, struct err *e
 
 	TRY(apply_rows_joined(en->d, rows, en->at.full, !en->cfg.broken.no_join, &done, e));
 	if (done.overtook)
-		overtaken(en);
+		engine_overtaken(en);
 	return tell_changed(en, rows);
 }
 
@@ -141,7 +141,7 @@ static int retry_parked(struct engine *en, struct err *e)
 
 	TRY(apply_retry_parked(en->d, &done, e));
 	if (done.overtook)
-		overtaken(en);
+		engine_overtaken(en);
 	return NE_OK;
 }
 

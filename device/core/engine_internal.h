@@ -120,6 +120,9 @@ struct engine {
 	bool has_offset;
 	int64_t offset_ms; /* measured and not yet stored */
 	unsigned new_sites;
+	bool any_held;			 /* tables the server refuses are left out … */
+	uint64_t held_until_ms, held_ms; /* … until then */
+	int64_t rekey;	    /* id of an append table whose identities collided; 0 none */
 	uint64_t committed; /* newest number the server has, as of its welcome or ack */
 	bool dirty;	    /* something may be pending that is not in flight */
 	int64_t data_version, schema_version; /* as last looked at */
@@ -196,6 +199,8 @@ NEAP_CHECK int engine_on_reset(struct engine *en, const struct f_reset *r, struc
 NEAP_CHECK int engine_on_change(struct engine *en, const struct f_change *c, struct slice plain,
 				struct err *e);
 void engine_on_head(struct engine *en, const struct f_head *h);
+/* A mark was overtaken: own seqs of sets that may have carried it are pulled, not skipped (P5). */
+void engine_overtaken(struct engine *en);
 /* Drops broadcasts up to and including `seq`. */
 void engine_drop_heard(struct engine *en, uint64_t seq);
 /* Moves the cursor over what is known, then settles the sets it covers. */

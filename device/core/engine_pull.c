@@ -94,12 +94,13 @@ static int finish_full(struct engine *en, struct err *e)
 	at.full = false;
 	at.base = 0;
 	while (more) {
-		TRY(devdb_begin(en->d, e));
 		TRY(apply_full_end(en->d, &done, &more, e));
-		if (!more)
-			TRY(engine_put_position(en, &at, en->hold, e));
-		TRY(devdb_commit(en->d, e));
+		if (done.overtook)
+			engine_overtaken(en);
 	}
+	TRY(devdb_begin(en->d, e));
+	TRY(engine_put_position(en, &at, en->hold, e));
+	TRY(devdb_commit(en->d, e));
 	en->at = at;
 	en->save_lost = false;
 	return NE_OK;

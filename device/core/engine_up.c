@@ -300,7 +300,11 @@ static int restart(struct engine *en, struct err *e)
 	TRY(cutter_restart(en->cutter, e));
 	/* The next set follows the newest number the server has, also if it lost some. */
 	TRY(devdb_set(en->d, "acked_number", (int64_t)en->committed, e));
+	if (en->rekey)
+		TRY(db_execf(en->d->db, e, "UPDATE neap_append SET gen = gen + 2 WHERE id = %lld",
+			     (long long)en->rekey));
 	TRY(devdb_commit(en->d, e));
+	en->rekey = 0;
 	en->acked_number = en->committed;
 	engine_drop_flights(en);
 	if (en->restamp && en->has_offset) {
@@ -313,8 +317,19 @@ static int restart(struct engine *en, struct err *e)
 	return NE_OK;
 }
 
+static void release_held(struct engine *en)
+{
+	if (!en->any_held || en->mono_ms < en->held_until_ms)
+		return;
+	for (size_t i = 0; i < en->d->n_table; i++)
+		en->d->table[i].held = false;
+	en->any_held = false;
+	en->dirty = true;
+}
+
 int engine_upload(struct engine *en, struct err *e)
 {
+	release_held(en);
 	if (!en->restamp)
 		TRY(store_offset(en, false, e));
 	if (!en->link)
