@@ -270,6 +270,17 @@ static void test_written_again_behind_the_pass(void **state)
 	assert_string_equal(one("SELECT count(*) FROM neap_m1"), "0");
 }
 
+/* What the pass had ahead of it is gone; what was written behind it is cut all the same. */
+static void test_nothing_left_ahead_of_the_pass(void **state)
+{
+	(void)state;
+	merge_table();
+	run("INSERT INTO t VALUES(1, 1, 1), (2, 2, 2), (3, 3, 3)");
+	assert_true(cut_limited(2, LIMIT_SET));
+	run("DELETE FROM neap_m1 WHERE k0 = 3; UPDATE t SET a = 'behind' WHERE id = 1");
+	expect_cut("t 1 0=behind");
+}
+
 static void test_priorities(void **state)
 {
 	struct track_options o = {.priority = 1};
@@ -587,6 +598,7 @@ int main(void)
 		T(test_limits_and_passes),
 		T(test_byte_limit_takes_one_row_at_least),
 		T(test_written_again_behind_the_pass),
+		T(test_nothing_left_ahead_of_the_pass),
 		T(test_priorities),
 		T(test_displaced_through_unique),
 		T(test_displaced_and_inserted_again),
