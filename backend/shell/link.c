@@ -2,7 +2,6 @@
 
 #include <MQTTAsync.h>
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -27,6 +26,7 @@ enum {
 	RETRY_MAX_MS = 10000,
 	ANSWER_MS = 15000,
 	KEEP_ALIVE_S = 20,
+	DESCRIPTORS = 8192, /* the lowest free one is taken: ours is among these */
 };
 
 enum state {
@@ -135,20 +135,20 @@ static int on_message(void *ctx, char *topic, int topic_len, MQTTAsync_message *
 	return 1;
 }
 
-/* Paho makes no setsockopt call: without these an acknowledgement waits 40 ms for the peer's. */
+/*
+ * Paho makes no setsockopt call: without these an acknowledgement waits 40 ms for the peer's. Its
+ * descriptor is found by its peer (not by /proc/self/fd, which a process without core dumps may not
+ * read).
+ */
 static int tune_socket(uint16_t port)
 {
 	int found = -1, on = 1, size = SEND_BUFFER;
-	DIR *dir = opendir("/proc/self/fd");
 
-	if (!dir)
-		return -1;
-	for (struct dirent *d; (d = readdir(dir));) {
+	for (int fd = 0; fd < DESCRIPTORS; fd++) {
 		struct sockaddr_storage peer;
 		socklen_t len = sizeof peer;
-		int fd = atoi(d->d_name);
 
-		if (d->d_name[0] == '.' || getpeername(fd, (struct sockaddr *)&peer, &len))
+		if (getpeername(fd, (struct sockaddr *)&peer, &len))
 			continue;
 		in_port_t to = peer.ss_family == AF_INET ? ((struct sockaddr_in *)&peer)->sin_port
 			       : peer.ss_family == AF_INET6
@@ -160,7 +160,6 @@ static int tune_socket(uint16_t port)
 		if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0)
 			found = fd;
 	}
-	closedir(dir);
 	return found;
 }
 
