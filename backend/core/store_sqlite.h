@@ -21,7 +21,9 @@ struct store {
 	int64_t data_version; /* of SQLite, when foreign writes were last looked for */
 	bool look;	      /* look for touched rows whatever data_version says */
 	bool in_tx;
-	bool hidden;	      /* neap_flag is set in this transaction */
+	bool hidden;		  /* neap_flag is set in this transaction */
+	bool triggers_off;	  /* on this connection: nobody but us has any */
+	int64_t triggers_version; /* schema_version when that was decided; −1 not yet */
 	bool catalogue_stale; /* changed in the transaction under way: reread after a rollback */
 	int64_t gc_uid, gc_table; /* where store_gc goes on */
 	struct catalogue cat;
