@@ -133,7 +133,9 @@ const struct command cmd_status = {
 		"change is and what, if anything, is in the way. Does not ask the server.\n\n"
 		"States: stopped (no agent runs), connecting, offline, login-required, catching-up "
 		"(fetching what\n"
-		"others wrote), sending, in-sync.\n\n"
+		"others wrote), sending, in-sync, attention (in sync but for what `reason` says), "
+		"blocked (the\n"
+		"database cannot be written).\n\n"
 		"  --json   one object: database, user, device, state, reason, next_step, "
 		"pending_rows,\n"
 		"           pending_bytes, oldest_pending_ms (its age), acked_number and "
@@ -142,6 +144,7 @@ const struct command cmd_status = {
 		"confirmed that\n"
 		"           nothing is missing, ms since 1970), inflight_sets, parked_rows, "
 		"rejected_rows,\n"
-		"           problem, tables[] (name, kind, direction, pending_rows, capture, "
+		"           bad_messages (did not open), problem, tables[] (name, kind, direction, "
+		"pending_rows, capture, "
 		"priority)\n",
 };

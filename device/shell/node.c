@@ -101,7 +101,7 @@ size_t node_fds(struct node *n, struct pollfd *out)
 	size_t count = 0;
 
 	/* While the database refuses, letters stay where they are: do not spin on them. */
-	if (!n->blocked)
+	if (!n->held_back)
 		out[count++] = (struct pollfd){.fd = n->link->fd, .events = POLLIN};
 	if (n->watch >= 0)
 		out[count++] = (struct pollfd){.fd = n->watch, .events = POLLIN};
@@ -150,10 +150,12 @@ uint64_t node_deadline_ms(const struct node *n)
 {
 	uint64_t at = min_u64(conn_deadline_ms(&n->conn), n->progress_ms);
 
-	if (n->blocked)
+	if (n->held_back)
 		at = min_u64(at, n->retry_ms);
 	else
 		at = min_u64(at, min_u64(engine_deadline_ms(n->engine), n->look_ms));
+	if (n->trouble.code)
+		at = min_u64(at, n->trouble_ms + CALM_MS);
 	if (n->conn.state == CONN_UP)
 		at = min_u64(at, n->heard_ms + SILENCE_MS);
 	return at;
@@ -168,8 +170,9 @@ struct link_view node_view(const struct node *n)
 		.problem = n->conn.problem,
 		.text = n->link_text.text,
 		.retry_in_ms = at > now && at != UINT64_MAX ? at - now : 0,
-		.blocked = n->blocked,
-		.blocked_text = n->blocked_text.text,
+		.blocked = n->trouble.code,
+		.blocked_text = n->trouble.text,
+		.bad_messages = n->bad_messages,
 	};
 }
 

@@ -38,21 +38,31 @@ static void act(struct node *n, const struct action *a)
 }
 
 /* The database refused: hold everything back for a while, longer each time. */
-static void block(struct node *n, int code, const struct err *e)
+static void hold_back(struct node *n, int code, const struct err *e)
 {
 	uint64_t now = mono_ms();
 
-	if (n->blocked != code) {
-		n->blocked_since_ms = now;
+	if (!n->trouble.code)
 		n->retry_wait_ms = RETRY_MIN_MS;
-		if (code != NE_BUSY)
-			node_say(n, "the database cannot be written: %s", e->text);
-	} else if (n->retry_wait_ms < RETRY_MAX_MS) {
+	else if (n->retry_wait_ms < RETRY_MAX_MS)
 		n->retry_wait_ms *= 2;
-	}
-	n->blocked = code;
-	n->blocked_text = *e;
+	if (n->trouble.code != code && code != NE_BUSY)
+		node_say(n, "the database cannot be written: %s", e->text);
+	n->trouble = *e;
+	n->trouble.code = code;
+	n->trouble_ms = now;
 	n->retry_ms = now + n->retry_wait_ms;
+	n->held_back = true;
+}
+
+/* A step that writes nothing succeeds also on a full disk: only time tells. */
+static void calm_down(struct node *n)
+{
+	if (!n->trouble.code || n->held_back || mono_ms() - n->trouble_ms < CALM_MS)
+		return;
+	if (n->trouble.code != NE_BUSY)
+		node_say(n, "the database can be written again");
+	n->trouble = (struct err){0};
 }
 
 bool node_feed(struct node *n, struct event *ev)
@@ -63,12 +73,10 @@ bool node_feed(struct node *n, struct event *ev)
 	ev->mono_ms = mono_ms();
 	int rc = engine_step(n->engine, ev, &n->actions, &e);
 	if (rc) {
-		block(n, rc, &e);
+		hold_back(n, rc, &e);
 		return false;
 	}
-	if (n->blocked && n->blocked != NE_BUSY)
-		node_say(n, "the database can be written again");
-	n->blocked = NE_OK;
+	n->held_back = false;
 	/* By index: a callback of an action must not step the engine, and none does. */
 	for (size_t i = 0; i < n->actions.n; i++)
 		act(n, &n->actions.at[i]);
@@ -182,7 +190,8 @@ void node_feed_all(struct node *n)
 	struct event local = {.type = EV_LOCAL}, tick = {.type = EV_TICK};
 
 	look(n);
-	if (n->blocked && mono_ms() < n->retry_ms)
+	calm_down(n);
+	if (n->held_back && mono_ms() < n->retry_ms)
 		return;
 	if (!feed_letters(n))
 		return;
@@ -191,6 +200,6 @@ void node_feed_all(struct node *n)
 			return;
 		n->local_due = false;
 	}
-	if (n->blocked || mono_ms() >= engine_deadline_ms(n->engine))
+	if (n->held_back || mono_ms() >= engine_deadline_ms(n->engine))
 		(void)node_feed(n, &tick);
 }

@@ -15,6 +15,7 @@ enum {
 	LOCAL_POLL_BLIND_MS = 250, /* … or this, where inotify does not work */
 	RETRY_MIN_MS = 50,	   /* after a step the database refused */
 	RETRY_MAX_MS = 5000,
+	CALM_MS = 10 * 1000,  /* without a failed step: the trouble is over */
 	LETTERS_A_STEP = 128, /* then other nodes get a turn */
 	PROGRESS_MS = 1000,
 	STALL_MS = 60 * 1000, /* an impatient sync without any progress ends */
@@ -28,11 +29,12 @@ enum {
 struct sync {
 	uint64_t id; /* 0: free */
 	bool patient;
+	bool asked; /* the engine took it */
 	node_sync_fn fn;
 	void *ctx;
-	uint64_t client;   /* of the control socket; 0: fn */
-	uint64_t since_ms; /* mono, of the last progress */
-	int64_t mark[4];   /* pending, cursor, acked, in flight at that time */
+	uint64_t client;	     /* of the control socket; 0: fn */
+	uint64_t began_ms, since_ms; /* mono; of the last progress */
+	int64_t mark[4];	     /* pending, cursor, acked, in flight at that time */
 };
 
 struct node {
@@ -60,9 +62,10 @@ struct node {
 	uint64_t refresh_sent_ms; /* mono */
 	uint64_t heard_ms;	  /* mono: the last message on `down` */
 
-	int blocked; /* enum ne of the step that failed; NE_OK */
-	uint64_t blocked_since_ms, retry_ms, retry_wait_ms;
-	struct err blocked_text;
+	bool held_back; /* a step failed: nothing is fed before retry_ms */
+	uint64_t retry_ms, retry_wait_ms;
+	struct err trouble;  /* of the last step that failed; code NE_OK: none for a while */
+	uint64_t trouble_ms; /* mono: when that was */
 
 	struct err link_text; /* the connection's last problem */
 	int said;	      /* the last problem logged, −1 connected, −2 nothing */

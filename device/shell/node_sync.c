@@ -70,8 +70,8 @@ static int hopeless(const struct node *n, const struct sync *s, struct err *e)
 			n->link_text.text);
 	if (n->conn.state == CONN_WAITING && n->conn.problem == NE_CERT)
 		return err_set(e, NE_CERT, "%s", n->link_text.text);
-	if (n->blocked == NE_DISK && mono_ms() - n->blocked_since_ms > DISK_PATIENCE_MS)
-		return err_set(e, NE_DISK, "%s", n->blocked_text.text);
+	if (n->trouble.code == NE_DISK && n->trouble_ms > s->began_ms + DISK_PATIENCE_MS)
+		return err_set(e, NE_DISK, "%s", n->trouble.text);
 	if (!s->patient && n->conn.state == CONN_WAITING && n->failures >= GIVE_UP_ATTEMPTS)
 		return err_set(e, n->conn.problem == NE_TIMEOUT ? NE_TIMEOUT : NE_UNREACHABLE, "%s",
 			       n->link_text.text);
@@ -118,6 +118,18 @@ static void report_all(struct node *n)
 	json_decref(status);
 }
 
+/* Hands the request to the engine; a database that refuses now is asked again. */
+static void ask(struct node *n, struct sync *s)
+{
+	struct event ev = {.type = EV_SYNC, .sync_id = s->id};
+
+	if (s->asked || (n->held_back && mono_ms() < n->retry_ms))
+		return;
+	s->asked = true; /* before: the answer may come in the step, and frees the slot */
+	if (!node_feed(n, &ev))
+		s->asked = false;
+}
+
 void node_sync_step(struct node *n)
 {
 	bool any = false;
@@ -128,7 +140,8 @@ void node_sync_step(struct node *n)
 
 		if (!s->id)
 			continue;
-		int rc = hopeless(n, s, &e);
+		ask(n, s);
+		int rc = s->id ? hopeless(n, s, &e) : NE_OK;
 		if (rc)
 			end(n, s, rc, e.text);
 		any = any || s->id;
@@ -151,16 +164,10 @@ static int begin(struct node *n, const struct sync *want, struct err *e)
 	if (!s)
 		return err_set(e, NE_BUSY, "%d syncs of this database are under way",
 			       (int)NODE_SYNCS);
-	struct event ev = {.type = EV_SYNC, .sync_id = n->last_sync + 1};
 	*s = *want;
 	s->id = ++n->last_sync;
-	s->since_ms = mono_ms();
-	/* Refused by the disk for now: the next look at the database asks again. */
-	if (!node_feed(n, &ev)) {
-		int code = n->blocked;
-		*s = (struct sync){0};
-		return err_set(e, code, "%s", n->blocked_text.text);
-	}
+	s->began_ms = s->since_ms = mono_ms();
+	ask(n, s);
 	node_link_poke(n);
 	return NE_OK;
 }

@@ -28,6 +28,7 @@ struct link_view {
 	uint64_t retry_in_ms;
 	int blocked; /* enum ne: the database cannot be written */
 	const char *blocked_text;
+	uint64_t bad_messages; /* that did not open: forged, damaged, or in another key */
 };
 
 /* The object of `neap status --json`. NE_MEMORY and the engine's errors. */

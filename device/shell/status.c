@@ -100,7 +100,10 @@ static void find_words(const struct engine_status *s, const struct link_view *v,
 		snprintf(w->reason, sizeof w->reason, "%s", s->reason);
 		snprintf(w->next, sizeof w->next, "%s", s->next_step);
 	}
+	if (s->problem && !strcmp(w->state, "in-sync"))
+		w->state = "attention";
 	if (v && v->blocked) {
+		w->state = v->blocked == NE_BUSY ? w->state : "blocked";
 		snprintf(w->reason, sizeof w->reason, "the database cannot be written: %s",
 			 v->blocked_text);
 		snprintf(w->next, sizeof w->next,
@@ -127,7 +130,7 @@ int ops_status(struct engine *en, const char *db, const struct link_view *view, 
 			      : 0;
 	*out = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
 			 "s:I, s:I, s:I,"
-			 " s:s, s:o}",
+			 " s:s, s:I, s:o}",
 			 "database", db, "user", engine_devdb(en)->user.at, "device",
 			 engine_devdb(en)->device.at, "state", w.state, "reason", w.reason,
 			 "next_step", w.next, "pending_rows", (json_int_t)s.pending_rows,
@@ -137,6 +140,8 @@ int ops_status(struct engine *en, const char *db, const struct link_view *view, 
 			 (json_int_t)s.head, "verified_ms", (json_int_t)s.verified_wall_ms,
 			 "inflight_sets", (json_int_t)s.inflight_sets, "parked_rows",
 			 (json_int_t)s.parked_rows, "rejected_rows", (json_int_t)s.rejected_rows,
-			 "problem", s.problem ? ne_name(s.problem) : "", "tables", tables);
+			 "problem", s.problem ? ne_name(s.problem) : "", "bad_messages",
+			 (json_int_t)(s.bad_frames + (view ? view->bad_messages : 0)), "tables",
+			 tables);
 	return *out ? NE_OK : err_set(e, NE_MEMORY, "out of memory");
 }
