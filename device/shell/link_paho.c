@@ -119,6 +119,17 @@ static const char *text_of_reason(int reason)
 	return MQTTReasonCode_toString((enum MQTTReasonCodes)reason);
 }
 
+/*
+ * The broker's reason for a refusal, 0 if it gave none. Paho 1.3.12 puts that of a CONNACK into
+ * `code`, where its own errors are negative.
+ */
+static int reason_of(const MQTTAsync_failureData5 *data)
+{
+	if (data && (int)data->reasonCode >= 0x80)
+		return (int)data->reasonCode;
+	return data && data->code >= 0x80 && data->code <= 0xff ? data->code : 0;
+}
+
 /* --- callbacks, in Paho's threads --- */
 
 static int on_message(void *ctx, char *name, int name_len, MQTTAsync_message *m)
@@ -176,9 +187,10 @@ static void on_connect_failed(void *ctx, MQTTAsync_failureData5 *data)
 	struct paho *p = ctx;
 	uint64_t attempt = atomic_load(&p->attempt);
 
-	if (data && (int)data->reasonCode >= 0x80)
-		post(p, LETTER_LOST, attempt, code_of_reason((int)data->reasonCode),
-		     text_of_reason((int)data->reasonCode));
+	int reason = reason_of(data);
+
+	if (reason)
+		post(p, LETTER_LOST, attempt, code_of_reason(reason), text_of_reason(reason));
 	else
 		post(p, LETTER_FAILED, attempt, NE_UNREACHABLE,
 		     data && data->message ? data->message : "it cannot be reached");
@@ -201,7 +213,7 @@ static void on_subscribed(void *ctx, MQTTAsync_successData5 *data)
 static void on_subscribe_failed(void *ctx, MQTTAsync_failureData5 *data)
 {
 	struct paho *p = ctx;
-	bool refused = data && (int)data->reasonCode >= 0x80;
+	bool refused = reason_of(data) != 0;
 
 	post(p, LETTER_LOST, atomic_load(&p->attempt), refused ? NE_AUTH : NE_UNREACHABLE,
 	     refused ? "the broker refused a subscription" : "subscribing failed");
@@ -252,8 +264,8 @@ static void on_send_failed(void *ctx, MQTTAsync_failureData5 *data)
 	struct sent *s = ctx;
 
 	/* Without a reason code the connection is going down, which is told separately. */
-	if (data && (int)data->reasonCode >= 0x80)
-		post(s->link, LETTER_LOST, s->attempt, code_of_reason((int)data->reasonCode),
+	if (reason_of(data))
+		post(s->link, LETTER_LOST, s->attempt, code_of_reason(reason_of(data)),
 		     "the broker refused a message");
 	sent_done(s);
 }
