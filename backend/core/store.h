@@ -224,8 +224,10 @@ NEAP_CHECK int store_page(struct store *s, const struct store_user *u, uint64_t 
 
 /* ---- server-side SQL (J4) ---- */
 
-/* True if someone else wrote to the store since store_touched last ran through. */
+/* True if someone else wrote to the store since the last call that answered true. */
 NEAP_CHECK int store_foreign_writes(struct store *s, bool *any, struct err *e);
+/* Whether it would answer true now, outside a transaction: is a step worth it? */
+NEAP_CHECK int store_foreign_pending(struct store *s, bool *any, struct err *e);
 
 /* A row that someone's SQL touched. Memory valid until the callback returns. */
 struct store_touched {

@@ -125,7 +125,5 @@ int store_touched(struct store *s, touched_fn fn, void *ctx, struct err *e)
 			rc = table_touched(&g, e);
 		arena_free(&g.arena);
 	}
-	if (!rc)
-		s->look = false;
 	return rc;
 }

@@ -162,7 +162,7 @@ static int commit(struct committer *c, const struct batch *b, struct err *e)
 static int look_for_others(struct committer *c, struct batch *b, struct err *e)
 {
 	bool any = false;
-	int rc = store_foreign_writes(c->config.store, &any, e);
+	int rc = store_foreign_pending(c->config.store, &any, e);
 
 	if (rc && ne_category(rc) == NE_CAT_CORRUPT)
 		return rc;
