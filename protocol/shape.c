@@ -32,6 +32,18 @@ static bool starts_folded(struct slice s, const char *prefix)
 	return s.len >= n && same_folded(slice_of(s.at, n), slice_str(prefix));
 }
 
+/* Of valid UTF-8: U+0000 … U+001F, U+007F … U+009F. */
+static bool has_control(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++) {
+		if (s.at[i] < 0x20 || s.at[i] == 0x7f)
+			return true;
+		if (s.at[i] == 0xc2 && s.at[i + 1] < 0xa0)
+			return true;
+	}
+	return false;
+}
+
 static int check_name(struct slice name, const char *what, struct err *e)
 {
 	if (name.len == 0)
@@ -41,10 +53,8 @@ static int check_name(struct slice name, const char *what, struct err *e)
 			       (const char *)name.at, LIMIT_NAME);
 	if (!utf8_valid(name))
 		return err_set(e, NE_MALFORMED, "a %s's name is not valid UTF-8", what);
-	for (size_t i = 0; i < name.len; i++)
-		if (name.at[i] < 0x20 || name.at[i] == 0x7f)
-			return err_set(e, NE_MALFORMED, "a %s's name holds a control character",
-				       what);
+	if (has_control(name))
+		return err_set(e, NE_MALFORMED, "a %s's name holds a control character", what);
 	if (starts_folded(name, "sqlite_") || starts_folded(name, "neap_"))
 		return err_set(e, NE_MALFORMED,
 			       "the %s name '%.*s' is reserved: names beginning with sqlite_ or "
@@ -87,6 +97,26 @@ static int check_columns(const struct shape *s, struct err *e)
 	return 0;
 }
 
+static int check_uniques(const struct shape *s, struct err *e)
+{
+	if (s->n_unique > LIMIT_UNIQUES)
+		return err_set(e, NE_LIMIT, "more than %d UNIQUE constraints", LIMIT_UNIQUES);
+	for (size_t i = 0; i < s->n_unique; i++) {
+		const struct shape_unique *u = &s->unique[i];
+		bool seen[LIMIT_COLUMNS] = {false};
+		if (u->n == 0 || u->n > LIMIT_KEY_COLUMNS)
+			return err_set(e, NE_LIMIT, "a UNIQUE constraint of %u columns", u->n);
+		for (size_t k = 0; k < u->n; k++) {
+			if (u->col[k] >= s->n_key + s->n_col || seen[u->col[k]])
+				return err_set(e, NE_MALFORMED,
+					       "a UNIQUE constraint on a column that is not there "
+					       "or was named before");
+			seen[u->col[k]] = true;
+		}
+	}
+	return 0;
+}
+
 int shape_check(const struct shape *s, struct err *e)
 {
 	TRY(check_name(s->name, "table", e));
@@ -95,21 +125,11 @@ int shape_check(const struct shape *s, struct err *e)
 		return err_set(e, NE_MALFORMED, "unknown kind of table or direction");
 	if (s->kind == SHAPE_APPEND && s->direction != DIR_UP)
 		return err_set(e, NE_MALFORMED, "an append table goes up only");
-	if (s->key_is_number && (s->kind != SHAPE_APPEND || s->n_key != 1))
+	if (s->key_is_number &&
+	    (s->kind != SHAPE_APPEND || s->n_key != 1 || s->key[0].affinity != AFF_INTEGER))
 		return err_set(e, NE_MALFORMED,
-			       "only an append table with one key column is numbered by it");
-	if (s->n_unique > LIMIT_UNIQUES)
-		return err_set(e, NE_LIMIT, "more than %d UNIQUE constraints", LIMIT_UNIQUES);
-	for (size_t i = 0; i < s->n_unique; i++) {
-		const struct shape_unique *u = &s->unique[i];
-		if (u->n == 0 || u->n > LIMIT_KEY_COLUMNS)
-			return err_set(e, NE_LIMIT, "a UNIQUE constraint of %u columns", u->n);
-		for (size_t k = 0; k < u->n; k++)
-			if (u->col[k] >= s->n_key + s->n_col)
-				return err_set(e, NE_MALFORMED,
-					       "a UNIQUE constraint on a column that is not there");
-	}
-	return 0;
+			       "only an append table with one INTEGER key is numbered by it");
+	return check_uniques(s, e);
 }
 
 static void set_id(struct shape *s, struct slice encoded)
