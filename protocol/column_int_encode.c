@@ -49,6 +49,7 @@ static void residuals(const int64_t *v, size_t n, enum ints_predictor predictor,
 static int64_t median(const int64_t *r, size_t n)
 {
 	int64_t s[MIDDLE_OF];
+	assert(n > 0);
 	size_t count = n < MIDDLE_OF ? n : MIDDLE_OF;
 	for (size_t i = 0; i < count; i++) {
 		int64_t x = r[i * n / count];
