@@ -542,6 +542,70 @@ static void test_a_cut_that_fails_gives_out_nothing(void **state)
 	assert_int_equal(cut.number, 2);
 }
 
+static int refuse_commit(void *ctx)
+{
+	(void)ctx;
+	return 1;
+}
+
+/* A transaction that fails at its very end leaves file and passes as they were. */
+static void test_a_commit_that_fails(void **state)
+{
+	struct cut_limits limits = {.rows = 2, .cells = LIMIT_CELLS, .bytes = LIMIT_SET};
+	bool any;
+
+	(void)state;
+	merge_table();
+	append_table();
+	run("INSERT INTO t VALUES(1, 1, 1), (2, 2, 2), (3, 3, 3); INSERT INTO a VALUES(1, 'x'), "
+	    "(2, 'y'),"
+	    " (3, 'z')");
+	for (int i = 0; i < 4; i++) {
+		sqlite3_commit_hook(db_handle(d->db), refuse_commit, NULL);
+		assert_int_not_equal(cutter_next(cutter, &limits, 5, &arena, &cut, &any, &err), 0);
+		assert_false(any);
+		sqlite3_commit_hook(db_handle(d->db), NULL, NULL);
+		assert_true(cut_limited(2, LIMIT_SET));
+		assert_int_equal(cut.number, i + 1);
+		assert_string_equal(shown(), i == 0   ? "t 1+ 0=1 1=1; 2+ 0=2 1=2"
+					     : i == 1 ? "t 3+ 0=3 1=3"
+					     : i == 2 ? "a 1.1(1) 0=x; 1.2(2) 0=y"
+						      : "a 1.3(3) 0=z");
+	}
+	expect_nothing();
+	sqlite3_commit_hook(db_handle(d->db), refuse_commit, NULL);
+	OK(devdb_begin(d, &err));
+	OK(cut_settle(d, 4, &err));
+	assert_int_not_equal(devdb_commit(d, &err), NE_OK);
+	sqlite3_commit_hook(db_handle(d->db), NULL, NULL);
+	devdb_rollback(d);
+	assert_string_equal(one("SELECT count(*) FROM neap_inflight"), "4");
+	assert_string_equal(one("SELECT count(*) FROM neap_m1"), "3");
+}
+
+/* What the files hold when a cut returns is what a power cut leaves. */
+static void test_durable_on_return(void **state)
+{
+	char command[300], copy[96];
+	struct devdb *after;
+	struct cut_inflight list[2];
+	size_t n;
+
+	(void)state;
+	merge_table();
+	run("INSERT INTO t VALUES(1, 1, 1)");
+	assert_true(cut_all());
+	snprintf(copy, sizeof copy, "%s/copy.db", dir);
+	snprintf(command, sizeof command, "cp %s %s && cp %s-wal %s-wal", path, copy, path, copy);
+	assert_int_equal(system(command), 0);
+	OK(devdb_open(&after, copy, NULL, &err));
+	OK(cut_list(after, list, 2, &n, &err));
+	assert_int_equal(n, 1);
+	assert_int_equal(list[0].number, cut.number);
+	assert_int_equal(list[0].cut, cut.cut);
+	devdb_close(after);
+}
+
 /* What is looked at grows with the marks, never with the app's tables. */
 static void test_no_scan_of_the_apps_tables(void **state)
 {
@@ -615,6 +679,8 @@ int main(void)
 		T(test_append_negative_and_extreme_keys),
 		T(test_pending_stats),
 		T(test_a_cut_that_fails_gives_out_nothing),
+		T(test_a_commit_that_fails),
+		T(test_durable_on_return),
 		T(test_no_scan_of_the_apps_tables),
 	};
 
