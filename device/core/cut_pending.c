@@ -75,8 +75,8 @@ static int count_rows(struct devdb *d, const struct tracked *t, int64_t *out, st
 
 	if (t->shape.kind == SHAPE_MERGE)
 		return one_int(d, put_marked_rows(t, &sql), &sql, out, e);
-	TRY(one_int(d, buf_printf(&sql, "SELECT count(*) FROM main.\"%s\"", t->marks), &sql, out,
-		    e));
+	TRY(one_int(d, buf_printf(&sql, "SELECT count(*) FROM main.\"%s\" WHERE n > 0", t->marks),
+		    &sql, out, e));
 	if (!by_key(t))
 		return NE_OK;
 	TRY(one_int(d, put_keys(t, true, &sql), &sql, &keys, e));
@@ -103,11 +103,13 @@ int cut_pending(struct devdb *d, const struct tracked *t, struct pending_stats *
 
 static int any_of(struct devdb *d, const struct tracked *t, bool *any, struct err *e)
 {
+	const char *where = t->shape.kind == SHAPE_APPEND ? " WHERE n > 0" : "";
 	struct buf sql = {.max = SQL_MAX_BYTES};
 	int64_t n;
 
-	TRY(one_int(d, buf_printf(&sql, "SELECT EXISTS(SELECT 1 FROM main.\"%s\")", t->marks), &sql,
-		    &n, e));
+	TRY(one_int(d,
+		    buf_printf(&sql, "SELECT EXISTS(SELECT 1 FROM main.\"%s\"%s)", t->marks, where),
+		    &sql, &n, e));
 	if (!n && by_key(t))
 		TRY(one_int(d, put_keys(t, false, &sql), &sql, &n, e));
 	*any = n != 0;

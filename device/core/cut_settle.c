@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "device/core/cut_internal.h"
@@ -56,6 +57,21 @@ static int bound_of(struct slice s, int64_t *out, struct err *e)
 	return NE_OK;
 }
 
+static int run_on_numbers(struct devdb *d, const struct tracked *t, const char *head,
+			  const char *tail, int64_t lo, int64_t hi, struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	sqlite3_stmt *s;
+	int rc = buf_printf(&sql, "%s main.\"%s\" %s", head, t->marks, tail);
+
+	rc = rc ? err_set(e, rc, "no memory for an SQL text") : cut_prepare(d->db, &sql, &s, e);
+	buf_free(&sql);
+	TRY(rc);
+	sqlite3_bind_int64(s, 1, lo);
+	sqlite3_bind_int64(s, 2, hi);
+	return db_run(d->db, s, e);
+}
+
 static int settle_keys(struct devdb *d, const struct tracked *t, int64_t hi, struct err *e)
 {
 	sqlite3_stmt *s;
@@ -64,22 +80,28 @@ static int settle_keys(struct devdb *d, const struct tracked *t, int64_t hi, str
 		       e));
 	sqlite3_bind_int64(s, 1, t->id);
 	sqlite3_bind_int64(s, 2, hi);
-	return db_run(d->db, s, e);
+	TRY(db_run(d->db, s, e));
+	return run_on_numbers(d, t, "DELETE FROM", "WHERE n < 0 AND k0 > ?1 AND k0 <= ?2",
+			      INT64_MIN, hi, e);
 }
 
+/*
+ * Of a table whose keys are its numbers, a settled row above the acknowledged key stays here as −n:
+ * keys cut anew must leave it out, or it would go up a second time under its key.
+ */
 static int settle_numbers(struct devdb *d, const struct tracked *t, int64_t lo, int64_t hi,
 			  struct err *e)
 {
-	struct buf sql = {.max = SQL_MAX_BYTES};
-	sqlite3_stmt *s;
-	int rc = buf_printf(&sql, "DELETE FROM main.\"%s\" WHERE n > ?1 AND n <= ?2", t->marks);
+	char sql[160];
 
-	rc = rc ? err_set(e, rc, "no memory for an SQL text") : cut_prepare(d->db, &sql, &s, e);
-	buf_free(&sql);
-	TRY(rc);
-	sqlite3_bind_int64(s, 1, lo);
-	sqlite3_bind_int64(s, 2, hi);
-	return db_run(d->db, s, e);
+	if (!t->shape.key_is_number)
+		return run_on_numbers(d, t, "DELETE FROM", "WHERE n > ?1 AND n <= ?2", lo, hi, e);
+	snprintf(sql, sizeof sql,
+		 "WHERE n > ?1 AND n <= ?2 AND k0 <= (SELECT acked FROM neap_append WHERE id = "
+		 "%lld)",
+		 (long long)t->id);
+	TRY(run_on_numbers(d, t, "DELETE FROM", sql, lo, hi, e));
+	return run_on_numbers(d, t, "UPDATE", "SET n = -n WHERE n > ?1 AND n <= ?2", lo, hi, e);
 }
 
 static int settle_range(struct devdb *d, const struct range *r, int64_t gen_hi, struct err *e)
