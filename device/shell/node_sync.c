@@ -65,8 +65,7 @@ static int hopeless(const struct node *n, const struct sync *s, struct err *e)
 	if (n->conn.state == CONN_LOGIN)
 		return err_set(
 			e, NE_LOGIN,
-			"login required: %.200s; log in again with `neap init`, pending changes "
-			"are kept",
+			"login required: %.200s (with `neap init`; pending changes are kept)",
 			n->link_text.text);
 	if (n->conn.state == CONN_WAITING && n->conn.problem == NE_CERT)
 		return err_set(e, NE_CERT, "%s", n->link_text.text);
