@@ -62,7 +62,8 @@ struct arena {
 void *arena_alloc(struct arena *a, size_t size);
 /* `count` items of `size`: NULL also when the product overflows. */
 void *arena_array(struct arena *a, size_t count, size_t size);
-/* A copy that lives as long as the arena; `at` is NULL on failure (also for len 0: a valid pointer). */
+/* A copy that lives as long as the arena; `at` is NULL on failure (also for len 0: a valid
+ * pointer). */
 struct slice arena_copy(struct arena *a, struct slice s);
 void arena_free(struct arena *a); /* frees all; the arena can be used again */
 

@@ -17,10 +17,10 @@
 struct db;
 
 enum db_flags {
-	DB_CREATE = 1,	 /* create the file if it is missing; else a missing one is NE_NOT_FOUND */
+	DB_CREATE = 1, /* create the file if it is missing; else a missing one is NE_NOT_FOUND */
 	DB_READONLY = 2,
-	DB_TRIGGERS_OFF = 4, /* SQLITE_DBCONFIG_ENABLE_TRIGGER 0 on this connection */
-	DB_SYNC_FULL = 8,    /* synchronous=FULL; otherwise NORMAL */
+	DB_TRIGGERS_OFF = 4,  /* SQLITE_DBCONFIG_ENABLE_TRIGGER 0 on this connection */
+	DB_SYNC_FULL = 8,     /* synchronous=FULL; otherwise NORMAL */
 	DB_KEEP_JOURNAL = 16, /* leave the journal mode as found (the app's file); otherwise WAL */
 };
 

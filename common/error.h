@@ -15,11 +15,11 @@
 #define NEAP_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* Returns the error of `x` from the calling function. */
-#define TRY(x)                                                                                     \
-	do {                                                                                       \
-		int try_rc_ = (x);                                                                 \
-		if (try_rc_)                                                                       \
-			return try_rc_;                                                            \
+#define TRY(x)                          \
+	do {                            \
+		int try_rc_ = (x);      \
+		if (try_rc_)            \
+			return try_rc_; \
 	} while (0)
 
 /* The hundreds digit is the category, see ne_category(). */
@@ -27,9 +27,9 @@ enum ne {
 	NE_OK = 0,
 
 	/* Retry later: nothing is wrong with what was asked. */
-	NE_BUSY = 100,	  /* a lock, a queue or the peer is busy */
-	NE_UNREACHABLE,	  /* no connection, or it was lost */
-	NE_TIMEOUT,	  /* no answer in time */
+	NE_BUSY = 100,	/* a lock, a queue or the peer is busy */
+	NE_UNREACHABLE, /* no connection, or it was lost */
+	NE_TIMEOUT,	/* no answer in time */
 
 	/* The peer is wrong: what it sent is refused. */
 	NE_MALFORMED = 200, /* bytes that break the format */

@@ -68,8 +68,8 @@ struct f_set {
 struct f_part {
 	uint64_t cut; /* of the set; for a part going down, the nonce it answers */
 	uint64_t index, count;
-	uint64_t size;	      /* of the whole frame */
-	uint8_t digest[32];   /* SHA-256 of the whole frame */
+	uint64_t size;	    /* of the whole frame */
+	uint8_t digest[32]; /* SHA-256 of the whole frame */
 	struct slice bytes;
 };
 
@@ -88,7 +88,7 @@ struct f_declare {
 
 enum site_status {
 	SITE_OK = 0,
-	SITE_CLASH = 1, /* known under another device of the user: take a new site */
+	SITE_CLASH = 1,	 /* known under another device of the user: take a new site */
 	SITE_BEHIND = 2, /* the server has a newer number, or another cut id, for this site: a clone
 			    or a restored backup; take a new site */
 };
@@ -122,7 +122,7 @@ struct f_ack {
 struct f_expect {
 	uint64_t store, term;
 	uint64_t site;
-	uint64_t after; /* the newest number committed */
+	uint64_t after;	 /* the newest number committed */
 	uint64_t number; /* of the set that was not its successor */
 };
 
@@ -133,10 +133,11 @@ struct f_busy {
 struct f_page {
 	uint64_t nonce;
 	uint64_t store, term;
-	uint64_t from, upto; /* takes the cursor from … to …; upto == from while token is not empty */
-	uint64_t head;	     /* at which it was built: rule P3's H */
-	struct slice token;  /* not empty: the seq continues, ask again with it */
-	size_t n_shape;	     /* the declaration of every table in it */
+	uint64_t from,
+		upto;  /* takes the cursor from … to …; upto == from while token is not empty */
+	uint64_t head; /* at which it was built: rule P3's H */
+	struct slice token; /* not empty: the seq continues, ask again with it */
+	size_t n_shape;	    /* the declaration of every table in it */
 	const struct slice *shape;
 	struct slice rows; /* rows_encode with home = 0; whole rows */
 };
@@ -149,13 +150,14 @@ struct f_reset {
 enum refuse_code {
 	REFUSE_UNKNOWN_SHAPE = 1, /* declare `shape` and send again */
 	REFUSE_SITE_CLASH = 2,
-	REFUSE_FAR_AHEAD = 3,	/* stamps beyond now + limit_ms: re-stamp and cut anew */
-	REFUSE_SCHEMA = 4,	/* the policy forbids this table or column */
-	REFUSE_DIRECTION = 5,	/* devices do not write this table */
+	REFUSE_FAR_AHEAD = 3, /* stamps beyond now + limit_ms: re-stamp and cut anew */
+	REFUSE_SCHEMA = 4,    /* the policy forbids this table or column */
+	REFUSE_DIRECTION = 5, /* devices do not write this table */
 	REFUSE_QUOTA = 6,
-	REFUSE_COLLISION = 7,	/* append rows whose identity is taken by other content: new generation */
-	REFUSE_MALFORMED = 8,	/* opened well but is no valid set: a defect, or a newer client */
-	REFUSE_STALE = 9,	/* an old number under a cut id no longer remembered: never committed */
+	REFUSE_COLLISION =
+		7, /* append rows whose identity is taken by other content: new generation */
+	REFUSE_MALFORMED = 8, /* opened well but is no valid set: a defect, or a newer client */
+	REFUSE_STALE = 9, /* an old number under a cut id no longer remembered: never committed */
 };
 
 /* The set was not committed; the next one has prev = the same. */

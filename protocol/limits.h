@@ -20,11 +20,11 @@ enum neap_limits {
 	LIMIT_SET = 4 * 1024 * 1024,	  /* bytes of an encoded set, before compression */
 	LIMIT_DECODED = 16 * 1024 * 1024, /* bytes of memory for one decoded message */
 	LIMIT_FRAME = 5 * 1024 * 1024,	  /* bytes of a frame: a set and what goes with it */
-	LIMIT_SLICE = 256 * 1024,	  /* bytes compressed at a time; what one zstd frame may hold */
-	LIMIT_PIECE = 4096,		  /* bytes of a part of a set as a device sends it */
-	LIMIT_MESSAGE = 61440,		  /* bytes of a sealed message; the broker takes 65536 in all */
-	LIMIT_PARTS = 2048,		  /* parts of one set */
-	LIMIT_ACK_SETS = 256,		  /* sets covered by one ack; cut ids remembered per site */
+	LIMIT_SLICE = 256 * 1024, /* bytes compressed at a time; what one zstd frame may hold */
+	LIMIT_PIECE = 4096,	  /* bytes of a part of a set as a device sends it */
+	LIMIT_MESSAGE = 61440,	  /* bytes of a sealed message; the broker takes 65536 in all */
+	LIMIT_PARTS = 2048,	  /* parts of one set */
+	LIMIT_ACK_SETS = 256,	  /* sets covered by one ack; cut ids remembered per site */
 };
 
 #endif

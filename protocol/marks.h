@@ -34,12 +34,13 @@ enum mark_col {
 };
 
 struct marks_spec {
-	struct slice table;  /* the captured table */
-	const char *prefix;  /* mark table; triggers are <prefix>_<suffix> */
+	struct slice table; /* the captured table */
+	const char *prefix; /* mark table; triggers are <prefix>_<suffix> */
 	uint16_t n_key, n_col, n_unique;
 	const struct shape_col *key, *col;
 	const struct shape_unique *unique;
-	const char *clock_sql; /* scalar SQL: the least stamp a write may get now; "0" on the server */
+	const char
+		*clock_sql; /* scalar SQL: the least stamp a write may get now; "0" on the server */
 	const char *gen_sql;   /* scalar SQL: the current generation; "0" on the server */
 	const char *guard_sql; /* capture only while this holds; NULL: always */
 };

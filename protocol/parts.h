@@ -23,7 +23,8 @@ uint64_t parts_cut(const struct parts *p);
 size_t parts_bytes(const struct parts *p); /* memory held */
 /*
  * Adds a part; one that is there already is ignored. *whole is set once all are there and the
- * digest is right; parts_frame is then valid. NE_PROTOCOL if it contradicts the first, NE_MALFORMED.
+ * digest is right; parts_frame is then valid. NE_PROTOCOL if it contradicts the first,
+ * NE_MALFORMED.
  */
 NEAP_CHECK int parts_add(struct parts *p, const struct f_part *part, bool *whole, struct err *e);
 struct slice parts_frame(const struct parts *p);

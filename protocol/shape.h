@@ -55,9 +55,10 @@ struct shape {
 	struct slice name;  /* the table's name, as declared */
 	enum shape_kind kind;
 	enum shape_direction direction;
-	bool key_is_number; /* append only: the key is one INTEGER PRIMARY KEY, and is the row's number */
+	bool key_is_number; /* append only: the key is one INTEGER PRIMARY KEY, and is the row's
+			       number */
 	uint16_t n_key;	    /* 1 … LIMIT_KEY_COLUMNS, in key order */
-	uint16_t n_col;	    /* columns outside the key, in the table's order, generated ones left out */
+	uint16_t n_col; /* columns outside the key, in the table's order, generated ones left out */
 	uint16_t n_unique;
 	struct shape_col *key;
 	struct shape_col *col;
@@ -73,7 +74,8 @@ NEAP_CHECK int shape_check(const struct shape *s, struct err *e);
 
 /* Appends the deterministic CBOR of a valid shape and stores its id in `s->id`. */
 NEAP_CHECK int shape_encode(struct shape *s, struct buf *out, struct err *e);
-/* Decodes and checks one shape, all memory from `a`; sets its id. NE_MALFORMED, NE_LIMIT, NE_MEMORY. */
+/* Decodes and checks one shape, all memory from `a`; sets its id. NE_MALFORMED, NE_LIMIT,
+ * NE_MEMORY. */
 NEAP_CHECK int shape_decode(struct slice bytes, struct arena *a, struct shape *out, struct err *e);
 
 bool shape_id_eq(struct shape_id a, struct shape_id b);
