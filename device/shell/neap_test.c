@@ -1,0 +1,234 @@
+/* The public interface as far as it goes without a server. */
+#include "device/include/neap.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "device/core/devdb.h"
+#include "device/shell/control.h"
+#include "device/shell/secret.h"
+
+static char dir[64], path[128];
+
+/* A database bound to u/d with one table, and a login whose server nobody listens at. */
+static int make_db(void **state)
+{
+	struct db *db;
+	struct secret *s = secret_new();
+	char secret[160];
+
+	(void)state;
+	snprintf(dir, sizeof dir, "/tmp/neap-api-XXXXXX");
+	if (!s || !mkdtemp(dir))
+		return -1;
+	snprintf(path, sizeof path, "%s/app.db", dir);
+	snprintf(secret, sizeof secret, "%s.neap-secret", path);
+	strcpy(s->server, "https://127.0.0.1:1");
+	strcpy(s->grant.user.at, "u");
+	strcpy(s->grant.device.at, "d");
+	strcpy(s->grant.access, "a.b.c");
+	strcpy(s->grant.refresh, "r");
+	s->grant.life_s = 3600;
+	s->grant.server_ms = 1;
+	s->grant.message_epoch = s->grant.group_epoch = 1;
+	strcpy(s->grant.broker_host, "127.0.0.1");
+	s->grant.broker_port = 1;
+	strcpy(s->grant.broker_ca, "-----BEGIN CERTIFICATE-----\n");
+	int rc = devdb_init(path, NULL, "u", "d", 7, NULL) || secret_save(secret, s, NULL) ||
+		 db_open(&db, path, DB_KEEP_JOURNAL, NULL, 1000, NULL);
+	secret_drop(s);
+	if (rc)
+		return -1;
+	rc = db_exec(db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE nokey(v)", NULL);
+	db_close(db);
+	return rc;
+}
+
+static int drop_db(void **state)
+{
+	char command[128];
+
+	(void)state;
+	snprintf(command, sizeof command, "rm -r '%s'", dir);
+	return system(command);
+}
+
+static neap *opened(void)
+{
+	neap *n;
+
+	assert_int_equal(neap_open(path, &n), NEAP_OK);
+	assert_string_equal(neap_error(n), "");
+	return n;
+}
+
+static void what_is_not_there_is_told(void **state)
+{
+	neap *n;
+
+	(void)state;
+	assert_int_equal(neap_open("/nowhere/x.db", &n), NEAP_NOT_FOUND);
+	assert_non_null(strstr(neap_error(n), "/nowhere/x.db"));
+	neap_close(n);
+	neap_close(NULL);
+	n = opened();
+	assert_int_equal(neap_track(n, "absent", NULL), NEAP_NOT_FOUND);
+	assert_non_null(strstr(neap_error(n), "absent"));
+	assert_int_equal(neap_track(n, "nokey", NULL), NEAP_NOT_FOUND);
+	assert_int_equal(neap_untrack(n, "t"), NEAP_NOT_FOUND);
+	neap_close(n);
+}
+
+static void a_file_that_is_no_database_is_refused(void **state)
+{
+	char other[160];
+	neap *n;
+
+	(void)state;
+	snprintf(other, sizeof other, "%s/text", dir);
+	FILE *f = fopen(other, "w");
+	assert_non_null(f);
+	fputs("hello", f);
+	fclose(f);
+	assert_int_equal(neap_open(other, &n), NEAP_NOT_FOUND);
+	neap_close(n);
+}
+
+static void status_shows_what_is_pending(void **state)
+{
+	const struct neap_track_options append = {.append = 1, .priority = -1};
+	struct neap_status s;
+	struct db *db;
+	neap *n = opened();
+
+	(void)state;
+	assert_int_equal(neap_track(n, "t", NULL), NEAP_OK);
+	assert_int_equal(neap_status(n, &s), NEAP_OK);
+	assert_int_equal(s.pending_rows, 0);
+	assert_string_equal(s.state, "stopped");
+	assert_int_equal(db_open(&db, path, DB_KEEP_JOURNAL, NULL, 1000, NULL), NE_OK);
+	assert_int_equal(db_exec(db, "INSERT INTO t VALUES(1, 'x'), (2, 'y')", NULL), NE_OK);
+	assert_int_equal(neap_status(n, &s), NEAP_OK);
+	assert_int_equal(s.pending_rows, 2);
+	assert_int_equal(neap_untrack(n, "t"), NEAP_OK);
+	assert_int_equal(neap_track(n, "t", &append), NEAP_OK);
+	assert_int_equal(neap_status(n, &s), NEAP_OK);
+	assert_int_equal(s.pending_rows, 2);
+	db_close(db);
+	neap_close(n);
+}
+
+static void one_engine_a_file(void **state)
+{
+	neap *first = opened(), *second = opened();
+	struct neap_status s;
+
+	(void)state;
+	assert_int_equal(neap_start(first), NEAP_OK);
+	assert_int_equal(neap_start(second), NEAP_LOCKED);
+	assert_non_null(strstr(neap_error(second), path));
+	/* The other one works through the first. */
+	assert_int_equal(neap_track(second, "t", NULL), NEAP_OK);
+	assert_int_equal(neap_status(second, &s), NEAP_OK);
+	assert_string_not_equal(s.state, "stopped");
+	assert_int_equal(neap_track(second, "absent", NULL), NEAP_NOT_FOUND);
+	neap_stop(first);
+	assert_int_equal(neap_start(second), NEAP_OK);
+	neap_close(second);
+	neap_close(first);
+}
+
+static void an_unreachable_server_is_told_and_keeps_what_is_pending(void **state)
+{
+	struct neap_status s;
+	struct db *db;
+	neap *n = opened();
+
+	(void)state;
+	assert_int_equal(neap_track(n, "t", NULL), NEAP_OK);
+	assert_int_equal(db_open(&db, path, DB_KEEP_JOURNAL, NULL, 1000, NULL), NE_OK);
+	assert_int_equal(db_exec(db, "INSERT INTO t VALUES(1, 'x')", NULL), NE_OK);
+	db_close(db);
+	assert_int_equal(neap_sync(n, 300), NEAP_UNREACHABLE);
+	assert_non_null(strstr(neap_error(n), "pending"));
+	assert_int_equal(neap_start(n), NEAP_OK);
+	assert_int_equal(neap_sync(n, 300), NEAP_UNREACHABLE);
+	neap_stop(n);
+	assert_int_equal(neap_status(n, &s), NEAP_OK);
+	assert_int_equal(s.pending_rows, 1);
+	neap_close(n);
+}
+
+static void the_control_socket_is_the_owners_and_refuses_nonsense(void **state)
+{
+	neap *n = opened();
+	struct paths p;
+	struct stat st;
+	struct err e = {0};
+	json_t *bad = json_pack("{s:s}", "op", "format disk"), *none = json_object();
+
+	(void)state;
+	assert_int_equal(neap_start(n), NEAP_OK);
+	assert_int_equal(paths_of(path, &p, &e), NE_OK);
+	assert_int_equal(stat(p.sock, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(stat(p.lock, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(control_call(&p, bad, 5000, NULL, NULL, &e), NE_USAGE);
+	assert_int_equal(control_call(&p, none, 5000, NULL, NULL, &e), NE_MALFORMED);
+	json_decref(bad);
+	json_decref(none);
+	neap_stop(n);
+	assert_int_equal(stat(p.sock, &st), -1);
+	neap_close(n);
+}
+
+static void init_refuses_what_cannot_be(void **state)
+{
+	char text[256];
+
+	(void)state;
+	assert_int_equal(neap_init(path, "http://h", "u", "p", "d", NULL, text, sizeof text),
+			 NEAP_USAGE);
+	assert_non_null(strstr(text, "http://h"));
+	assert_int_equal(
+		neap_init(path, "https://127.0.0.1:1", "u/x", "p", "d", NULL, text, sizeof text),
+		NEAP_USAGE);
+	assert_non_null(strstr(text, "u/x"));
+	assert_int_equal(
+		neap_init(path, "https://127.0.0.1:1", "eve", "p", "d", NULL, text, sizeof text),
+		NEAP_USAGE);
+	assert_non_null(strstr(text, "belongs to user 'u'"));
+	assert_int_equal(neap_init(path, "https://127.0.0.1:1", "u", "p", "d", "/nowhere", text,
+				   sizeof text),
+			 NEAP_NOT_FOUND);
+	assert_int_equal(neap_init(path, "https://127.0.0.1:1", "u", "p", "d", NULL, NULL, 0),
+			 NEAP_UNREACHABLE);
+}
+
+#define WITH_DB(test) cmocka_unit_test_setup_teardown(test, make_db, drop_db)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_DB(what_is_not_there_is_told),
+		WITH_DB(a_file_that_is_no_database_is_refused),
+		WITH_DB(status_shows_what_is_pending),
+		WITH_DB(one_engine_a_file),
+		WITH_DB(an_unreachable_server_is_told_and_keeps_what_is_pending),
+		WITH_DB(the_control_socket_is_the_owners_and_refuses_nonsense),
+		WITH_DB(init_refuses_what_cannot_be),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
