@@ -294,6 +294,35 @@ static void synced_row(struct bench *b)
 	(void)e;
 }
 
+/* P2: an answer to a question asked while something was in flight concludes nothing. */
+static void test_sync_needs_a_question_asked_after(void **state)
+{
+	struct bench b;
+	struct frame f;
+	uint64_t number;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	test_sql(&b.db, "UPDATE t SET a = 1");
+	step(&b, (struct event){.type = EV_SYNC, .sync_id = 5});
+	number = find(&b, FRAME_SET)->set.number;
+	b.mono_ms += 700000;
+	happen(&b, EV_TICK);
+	f = welcome(find(&b, FRAME_HELLO), &b, 2);
+	f.welcome.last_number = number;
+	f.welcome.last_cut = find(&b, FRAME_SET)->set.cut;
+	give_ack(&b, number, 2, 2);
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(b.synced, 0);
+	f = welcome(find(&b, FRAME_HELLO), &b, 2);
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(b.synced, 5);
+	end(&b);
+}
+
 static void update(struct test_rows *r, const struct shape *s, int64_t a, uint64_t stamp)
 {
 	memset(r, 0, sizeof(*r));
@@ -577,6 +606,8 @@ static void test_copy_of_a_database_gets_a_new_site(void **state)
 	assert_true(find(&b, FRAME_HELLO)->hello.site != TEST_SITE);
 	assert_int_equal(find(&b, FRAME_HELLO)->hello.last_number, 0);
 	assert_null(find(&b, FRAME_SET));
+	/* What was captured keeps its site (M5). */
+	assert_string_equal(test_query(&b.db, "SELECT DISTINCT site FROM neap_m1"), "1000");
 	end(&b);
 }
 
@@ -704,6 +735,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_first_sync_uploads_and_concludes),
+		cmocka_unit_test(test_sync_needs_a_question_asked_after),
 		cmocka_unit_test(test_broadcasts_in_order),
 		cmocka_unit_test(test_gap_is_pulled),
 		cmocka_unit_test(test_hold_keeps_broadcasts_back),
