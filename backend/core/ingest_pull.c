@@ -63,10 +63,25 @@ static int join_tables(struct step *s, const struct sender *from, const struct f
 	return 0;
 }
 
+/*
+ * The device will cut anew what it learns not to be committed: a set of its that is still on its
+ * way must not be committed after that, or a row changed since would stand under two identities.
+ */
+static int fence(struct step *s, const struct sender *from, const struct f_hello *h,
+		 struct store_site *site, bool known, struct err *e)
+{
+	if (!h->site || h->site > INT64_MAX || h->last_number > INT64_MAX ||
+	    h->last_number <= site->number || h->last_number <= site->fence)
+		return 0;
+	if (!known)
+		TRY(store_site_add(s->store, &from->us->u, h->site, from->device.at, site, e));
+	return store_site_fence(s->store, &from->us->u, site, h->last_number, e);
+}
+
 int on_hello(struct step *s, const struct sender *from, const struct f_hello *h, struct err *e)
 {
 	struct frame f = {.type = FRAME_WELCOME};
-	struct store_site site;
+	struct store_site site = {.id = 0};
 	bool ok = h->at.store == 0, known;
 
 	s->in->stats.hellos++;
@@ -88,6 +103,8 @@ int on_hello(struct step *s, const struct sender *from, const struct f_hello *h,
 		f.welcome.last_number = site.number;
 		f.welcome.last_cut = site.cut;
 	}
+	if (f.welcome.site_status == SITE_OK)
+		TRY(fence(s, from, h, &site, known, e));
 	TRY(unknown_shapes(s, h, &f.welcome, e));
 	TRY(join_tables(s, from, h, e));
 	return send_down(s, from, &f, h->nonce, e);

@@ -21,7 +21,7 @@ static enum frame_type say_hello(struct world *w, struct position at)
 {
 	struct frame f = {.type = FRAME_HELLO}, got;
 
-	f.hello = (struct f_hello){.nonce = 5, .site = SITE_A, .last_number = 999, .at = at};
+	f.hello = (struct f_hello){.nonce = 5, .site = SITE_A, .last_number = 2, .at = at};
 	give(w, "u", "a", &f);
 	assert_int_equal(w->out.n, 1);
 	got = decoded(w, &w->out.at[0]);

@@ -279,6 +279,10 @@ int on_set(struct step *s, const struct sender *from, const struct f_set *set, s
 	}
 	if (!any_number && set->number <= site.number)
 		return again(s, from, &site, set, e);
+	if (!any_number && set->number <= site.fence) {
+		refusal(&why, REFUSE_STALE, "a set from before the device's newest hello");
+		return refuse(s, from, set, &why, e);
+	}
 	if (!any_number && set->prev != site.number)
 		return expect(s, from, set, site.number, e);
 	return take(s, from, &site, known, set, e);

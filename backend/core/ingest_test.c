@@ -202,6 +202,39 @@ static void knows_sites(void **state)
 	world_free(w);
 }
 
+/*
+ * A hello ends what was given out before it: the device cuts anew what the welcome says is not
+ * committed, so a set still on its way must not be, or its rows would stand under two identities.
+ */
+static void a_hello_fences_older_sets(void **state)
+{
+	struct world *w = two_tables();
+	struct builder *b = set_new(SITE_A, 2, 0);
+	struct frame f = {.type = FRAME_HELLO}, got;
+	(void)state;
+
+	f.hello = hello(SITE_A, 2, b->set.cut);
+	give(w, "u", "a", &f);
+	find_out(w, FRAME_WELCOME, 0, &got);
+	assert_int_equal(got.welcome.last_number, 0);
+	put_log(b, 1, 1, 1);
+	give_set(w, "u", "a", b);
+	assert_int_equal(refuse_of(w).code, REFUSE_STALE);
+	b = set_new(SITE_A, 3, 0);
+	put_log(b, 1, 1, 2);
+	give_set(w, "u", "a", b);
+	assert_int_equal(ack_of(w).number, 3);
+	/* An old hello played again undoes and fences nothing. */
+	f.hello = hello(SITE_A, 2, b->set.cut);
+	give(w, "u", "a", &f);
+	b = set_new(SITE_A, 4, 3);
+	put_log(b, 1, 2, 2);
+	give_set(w, "u", "a", b);
+	assert_int_equal(ack_of(w).number, 4);
+	assert_string_equal(query(w, "SELECT v FROM log ORDER BY n"), "2 2");
+	world_free(w);
+}
+
 /* P4, P5: a write that lost is answered by the standing row, whole, from the server's origin. */
 static void corrects_the_sender(void **state)
 {
@@ -557,6 +590,7 @@ int main(void)
 		cmocka_unit_test(only_the_successor),
 		cmocka_unit_test(forgets_old_cuts),
 		cmocka_unit_test(knows_sites),
+		cmocka_unit_test(a_hello_fences_older_sets),
 		cmocka_unit_test(corrects_the_sender),
 		cmocka_unit_test(nothing_new_no_seq),
 		cmocka_unit_test(a_tombstone_keeps_later_cells),

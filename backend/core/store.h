@@ -33,8 +33,8 @@ void store_close(struct store *s); /* NULL is allowed; an open transaction is ro
 
 /* ---- terms and transactions ---- */
 
-uint64_t store_id(const struct store *s);   /* never 0 */
-uint64_t store_term(const struct store *s); /* 0 before store_take_term */
+uint64_t store_id(const struct store *s);	     /* never 0 */
+uint64_t store_term(const struct store *s);	     /* 0 before store_take_term */
 uint64_t store_previous_term(const struct store *s); /* the newest before ours; 0 none */
 
 /* Becomes the committer: `term` (random, never 0) is the newest from now on (P1). */
@@ -93,6 +93,7 @@ struct store_site {
 	uint64_t site;
 	struct id device;
 	uint64_t number, cut; /* newest set committed; 0 none */
+	uint64_t fence;	      /* sets up to this number that are not committed never will be */
 	uint64_t sets;	      /* how many sets were committed */
 };
 
@@ -104,6 +105,9 @@ NEAP_CHECK int store_site_add(struct store *s, const struct store_user *u, uint6
 NEAP_CHECK int store_site_commit(struct store *s, const struct store_user *u,
 				 struct store_site *site, uint64_t number, uint64_t cut,
 				 uint64_t own, uint64_t now_ms, size_t rows, struct err *e);
+/* Sets of the site up to `number` that are on their way are not committed any more. */
+NEAP_CHECK int store_site_fence(struct store *s, const struct store_user *u,
+				struct store_site *site, uint64_t number, struct err *e);
 /* Whether set `number` with this cut id is remembered, and its own seq. */
 NEAP_CHECK int store_site_recall(struct store *s, const struct store_user *u,
 				 const struct store_site *site, uint64_t number, uint64_t cut,
