@@ -586,7 +586,7 @@ static void test_a_commit_that_fails(void **state)
 /* What the files hold when a cut returns is what a power cut leaves. */
 static void test_durable_on_return(void **state)
 {
-	char command[300], copy[96];
+	char command[512], copy[96];
 	struct devdb *after;
 	struct cut_inflight list[2];
 	size_t n;
