@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "backend/shell/log.h"
 #include "backend/shell/openers.h"
 #include "backend/shell/os.h"
+#include "backend/shell/runlock.h"
 #include "backend/shell/status.h"
 
 enum {
@@ -40,7 +42,7 @@ struct serve {
 	struct link *link;
 	struct login_server *login;
 	struct login_hooks hooks;
-	int status_fd, signal_fd, fatal_fd;
+	int status_fd, signal_fd, fatal_fd, lock_fd;
 	uint64_t started_ms;
 	struct serve_stats stats;
 
@@ -170,11 +172,14 @@ static int start(struct serve *s, struct err *e)
 	sigaddset(&set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* Keys are in this process: no core file, no reading by another process of the user. */
+	(void)prctl(PR_SET_DUMPABLE, 0);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	s->fatal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->signal_fd < 0 || s->fatal_fd < 0)
 		return err_set(e, NE_INTERNAL, "no descriptor for signals");
 
+	TRY(runlock_take(s->config, &s->lock_fd, e));
 	TRY(auth_open(&s->auth, s->config, e));
 	TRY(open_store(s, e));
 	TRY(status_listen(s->config, &s->status_fd, e));
@@ -182,6 +187,12 @@ static int start(struct serve *s, struct err *e)
 	TRY(start_link(s, e));
 	s->hooks = (struct login_hooks){on_login, s};
 	return login_server_start(&s->login, s->auth, s->config, &s->hooks, e);
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
 }
 
 /* The reverse of start, and of any part of it. What waits is finished, then the link goes. */
@@ -200,11 +211,10 @@ static void stop(struct serve *s)
 	store_close(s->store);
 	store_close(s->users);
 	auth_close(s->auth);
-	for (int i = 0; i < 3; i++) {
-		int fd = (int[]){s->status_fd, s->signal_fd, s->fatal_fd}[i];
-		if (fd >= 0)
-			close(fd);
-	}
+	close_fd(s->status_fd);
+	close_fd(s->signal_fd);
+	close_fd(s->fatal_fd);
+	close_fd(s->lock_fd);
 }
 
 /* --- status --- */
@@ -307,7 +317,7 @@ int serve_run(const struct config *c, struct err *e)
 	if (!s)
 		return err_set(e, NE_MEMORY, "out of memory");
 	s->config = c;
-	s->status_fd = s->signal_fd = s->fatal_fd = -1;
+	s->status_fd = s->signal_fd = s->fatal_fd = s->lock_fd = -1;
 	s->started_ms = mono_ms();
 	pthread_mutex_init(&s->users_lock, NULL);
 	pthread_mutex_init(&s->fatal_lock, NULL);

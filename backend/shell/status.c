@@ -29,8 +29,6 @@ int status_listen(const struct config *c, int *out, struct err *e)
 	struct sockaddr_un a;
 
 	TRY(address(c, &a, e));
-	if (mkdir(c->run_dir, 0700) && errno != EEXIST)
-		return err_set(e, NE_DISK, "%s cannot be made: %s", c->run_dir, strerror(errno));
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_set(e, NE_INTERNAL, "no socket: %s", strerror(errno));
