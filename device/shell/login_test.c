@@ -165,7 +165,9 @@ static void text_that_is_no_json_is_refused(void **state)
 	memset(deep, '[', sizeof deep);
 	assert_int_equal(grant_parse(slice_of(deep, sizeof deep), g, &e), NE_MALFORMED);
 	/* A duplicate: jansson alone would keep the last. */
-	char *text = json_dumps(good(), JSON_COMPACT);
+	json_t *doc = good();
+	char *text = json_dumps(doc, JSON_COMPACT);
+	json_decref(doc);
 	char twice[4096];
 	snprintf(twice, sizeof twice, "{\"user\":\"eve\",%s", text + 1);
 	assert_int_equal(grant_parse(slice_str(twice), g, &e), NE_MALFORMED);
