@@ -155,6 +155,42 @@ static void forgets_old_cuts(void **state)
 	world_free(w);
 }
 
+/* A hello ends what was given out before it and is still on its way: the device cuts it anew. */
+static void hello_ends_sets_on_their_way(void **state)
+{
+	struct world *w = two_tables();
+	struct frame f = {.type = FRAME_HELLO}, got;
+	struct builder *b;
+	(void)state;
+
+	f.hello = hello(SITE_A, 3, 999); /* of a site never heard of */
+	give(w, "u", "a", &f);
+	find_out(w, FRAME_WELCOME, 0, &got);
+	assert_int_equal(got.welcome.last_number, 0);
+	b = set_new(SITE_A, 3, 0);
+	put_log(b, 1, 1, 1);
+	give_set(w, "u", "a", b);
+	assert_int_equal(refuse_of(w).code, REFUSE_STALE);
+	b = set_new(SITE_A, 4, 0);
+	put_log(b, 1, 1, 2);
+	give_set(w, "u", "a", b);
+	assert_int_equal(ack_of(w).number, 4);
+	/* A hello that says less than another before it opens nothing again. */
+	f.hello = hello(SITE_A, 7, 999);
+	give(w, "u", "a", &f);
+	f.hello = hello(SITE_A, 5, 999);
+	give(w, "u", "a", &f);
+	b = set_new(SITE_A, 6, 4);
+	put_log(b, 1, 2, 1);
+	give_set(w, "u", "a", b);
+	assert_int_equal(refuse_of(w).code, REFUSE_STALE);
+	b = set_new(SITE_A, 8, 4);
+	put_log(b, 1, 2, 1);
+	give_set(w, "u", "a", b);
+	assert_int_equal(ack_of(w).number, 8);
+	world_free(w);
+}
+
 /* M5: a site is one device's; a number or cut id from another life is noticed. */
 static void knows_sites(void **state)
 {
@@ -589,6 +625,7 @@ int main(void)
 		cmocka_unit_test(one_ack_a_step),
 		cmocka_unit_test(only_the_successor),
 		cmocka_unit_test(forgets_old_cuts),
+		cmocka_unit_test(hello_ends_sets_on_their_way),
 		cmocka_unit_test(knows_sites),
 		cmocka_unit_test(a_hello_fences_older_sets),
 		cmocka_unit_test(corrects_the_sender),

@@ -353,6 +353,10 @@ static int on_broadcast(struct engine *en, enum event_type type, struct slice pl
 
 static void want_sync(struct engine *en, uint64_t id)
 {
+	/* A step that failed for a lock is given again. */
+	for (size_t i = 0; i < en->n_sync; i++)
+		if (en->syncs[i] == id)
+			return;
 	if (en->n_sync == SYNCS_MAX)
 		en->n_sync--;
 	en->syncs[en->n_sync++] = id;

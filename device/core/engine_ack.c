@@ -97,7 +97,7 @@ int engine_on_expect(struct engine *en, const struct f_expect *x, struct err *e)
 		return engine_forget(en, e);
 	}
 	/* Sets or their acks were lost; one resend answers a whole run of these. */
-	if (en->resent_ms && en->mono_ms < en->resent_ms + EXPECT_MS)
+	if (en->resent_ms && en->mono_ms < en->resent_ms + en->cfg.ack_ms / 2)
 		return NE_OK;
 	en->resent_ms = en->mono_ms;
 	engine_resend(en);
@@ -199,24 +199,19 @@ static bool hold_table(struct engine *en, const struct f_refuse *r)
 }
 
 /* A refusal that only people can change: kept visible, tried again now and then. */
-static void wait_for_people(struct engine *en, const struct f_refuse *r)
+static int wait_for_people(struct engine *en, const struct f_refuse *r, struct err *e)
 {
 	say_refused(en, r);
-	if (hold_table(en, r)) {
-		engine_abandon(en);
-		return;
-	}
-	engine_back_off(en, REFUSED_MS);
-	engine_abandon(en);
+	if (!hold_table(en, r))
+		engine_back_off(en, REFUSED_MS);
+	return engine_forget(en, e);
 }
 
 static int declare_again(struct engine *en, const struct f_refuse *r, struct flight *f,
 			 struct err *e)
 {
-	if (++f->undeclared > REFUSED_SHAPES_MAX) {
-		wait_for_people(en, r);
-		return NE_OK;
-	}
+	if (++f->undeclared > REFUSED_SHAPES_MAX)
+		return wait_for_people(en, r, e);
 	TRY(engine_declare(en, r->shape, r->n_shape, e));
 	engine_resend(en);
 	return NE_OK;
@@ -227,10 +222,8 @@ static int new_identities(struct engine *en, const struct f_refuse *r, struct er
 {
 	const struct tracked *t = r->n_shape ? devdb_table_by_shape(en->d, r->shape[0]) : NULL;
 
-	if (!t || t->shape.kind != SHAPE_APPEND) {
-		wait_for_people(en, r);
-		return NE_OK;
-	}
+	if (!t || t->shape.kind != SHAPE_APPEND)
+		return wait_for_people(en, r, e);
 	en->rekey = t->id;
 	engine_back_off(en, AGAIN_MS);
 	return engine_forget(en, e);
@@ -265,7 +258,6 @@ int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e)
 		engine_back_off(en, AGAIN_MS);
 		return engine_forget(en, e);
 	default:
-		wait_for_people(en, r);
-		return NE_OK;
+		return wait_for_people(en, r, e);
 	}
 }

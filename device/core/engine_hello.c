@@ -202,6 +202,17 @@ static int take_last_number(struct engine *en, const struct f_welcome *w, bool *
 	return NE_OK;
 }
 
+/* A hello ends the sets given out before it that the server does not have. */
+static bool fenced(const struct engine *en, const struct question *q, const struct f_welcome *w)
+{
+	for (size_t i = 0; i < en->n_flight; i++) {
+		const struct flight *f = en->flight[i];
+		if (!f->acked && f->number > w->last_number && f->number <= q->last_number)
+			return true;
+	}
+	return false;
+}
+
 static int welcome_site(struct engine *en, const struct question *q, const struct f_welcome *w,
 			bool *done, struct err *e)
 {
@@ -216,6 +227,15 @@ static int welcome_site(struct engine *en, const struct question *q, const struc
 	    w->last_number <= (uint64_t)last) {
 		/* A set cut since overtook the question: that is no other copy of us. */
 		en->quiet = true;
+		engine_want_hello(en, 0);
+		*done = true;
+		return NE_OK;
+	}
+	if (!behind && en->welcomed && fenced(en, q, w))
+		TRY(engine_forget(en, e));
+	if (!behind && !en->welcomed && (uint64_t)last > q->last_number && !fenced(en, q, w)) {
+		/* Sets given out since may yet be committed: nothing is cut anew before that is
+		 * known. */
 		engine_want_hello(en, 0);
 		*done = true;
 		return NE_OK;

@@ -29,7 +29,6 @@ enum engine_bounds {
 	RETRY_MS = 2000,      /* first retry of a question, doubles … */
 	RETRY_MAX_MS = 60000, /* … up to this */
 	HEAD_WAIT_MS = 10000, /* for the retained head after a reconnect */
-	EXPECT_MS = 500,      /* a resend because of `expect` at most this often */
 	RTT_MAX_MS = 5000,    /* a clock is not measured on a longer round trip */
 	OFFSET_MIN_MS = 2000, /* smaller differences of clocks are left alone */
 	AGAIN_MS = 1000,      /* first pause after a refusal that we can cure, doubles … */
@@ -222,8 +221,6 @@ void engine_drop_flights(struct engine *en);
 void engine_resend(struct engine *en);
 /* No set is cut for a while that doubles with each call until a set is acknowledged. */
 void engine_back_off(struct engine *en, uint64_t first_ms);
-/* Gives up what is in flight and not acknowledged: it will be cut anew. */
-void engine_abandon(struct engine *en);
 size_t engine_unacked(const struct engine *en);
 
 /* engine_ack.c */

@@ -587,6 +587,33 @@ static void test_restart_cuts_anew_what_was_not(void **state)
 	end(&b);
 }
 
+/* A set cut after the question overtakes it: no other copy of this database is at work. */
+static void test_overtaken_hello_is_no_copy(void **state)
+{
+	struct bench b;
+	struct frame f, asked;
+	uint64_t number;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	b.mono_ms += 2000000;
+	happen(&b, EV_TICK);
+	asked = welcome(find(&b, FRAME_HELLO), &b, 0);
+	test_sql(&b.db, "INSERT INTO t VALUES(1, 0, 0)");
+	happen(&b, EV_LOCAL);
+	number = find(&b, FRAME_SET)->set.number;
+	f = asked;
+	f.welcome.site_status = SITE_BEHIND;
+	f.welcome.last_number = number;
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(b.new_sites, 0);
+	assert_int_equal(find(&b, FRAME_HELLO)->hello.site, TEST_SITE);
+	assert_int_equal(find(&b, FRAME_HELLO)->hello.last_number, number);
+	end(&b);
+}
+
 static void test_copy_of_a_database_gets_a_new_site(void **state)
 {
 	struct bench b;
@@ -701,6 +728,8 @@ static void test_refusal_is_visible_and_not_repeated_at_once(void **state)
 	assert_int_equal(status(&b).problem, NE_PROTOCOL);
 	assert_non_null(strstr(status(&b).reason, "no table t"));
 	assert_int_equal(status(&b).pending_rows, 1);
+	f = welcome(find(&b, FRAME_HELLO), &b, 0);
+	give(&b, EV_DOWN, &f);
 	b.mono_ms += 60000;
 	happen(&b, EV_LOCAL);
 	assert_null(find(&b, FRAME_SET));
@@ -746,6 +775,7 @@ int main(void)
 		cmocka_unit_test(test_unacknowledged_set_is_resent_as_it_was),
 		cmocka_unit_test(test_restart_settles_what_was_committed),
 		cmocka_unit_test(test_restart_cuts_anew_what_was_not),
+		cmocka_unit_test(test_overtaken_hello_is_no_copy),
 		cmocka_unit_test(test_copy_of_a_database_gets_a_new_site),
 		cmocka_unit_test(test_reset_keeps_pending_changes),
 		cmocka_unit_test(test_what_was_not_asked_is_dropped),

@@ -70,16 +70,6 @@ void engine_back_off(struct engine *en, uint64_t first_ms)
 	en->refused_until_ms = en->mono_ms + engine_jitter(en, en->refused_ms);
 }
 
-void engine_abandon(struct engine *en)
-{
-	en->restart = true;
-	en->dirty = true;
-	for (size_t i = 0; i < en->n_flight; i++) {
-		en->flight[i]->n_want = 0;
-		en->flight[i]->due_ms = NEVER_MS;
-	}
-}
-
 static int publish_piece(struct engine *en, const struct flight *f, size_t i, struct err *e)
 {
 	struct buf part = {.max = LIMIT_MESSAGE};
@@ -221,16 +211,16 @@ static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
 }
 
 /* A set that packs to more than the limit: smaller ones, down to a single row. */
-static void too_large(struct engine *en, const struct cut *cut)
+static int too_large(struct engine *en, const struct cut *cut, struct err *e)
 {
-	engine_abandon(en);
 	if (cut->n_row > 1 && en->set_bytes > 1) {
 		en->set_bytes /= 4;
-		return;
+		return engine_forget(en, e);
 	}
 	engine_problem(en, NE_LIMIT, "a row is larger than a change set may be (4 MiB)",
 		       "shorten or delete its largest value");
 	engine_back_off(en, REFUSED_MS);
+	return engine_forget(en, e);
 }
 
 /* Cuts the next set. *any is false when nothing is pending that is not in flight. */
@@ -245,9 +235,8 @@ static int cut_one(struct engine *en, bool *any, struct err *e)
 	if (!rc && *any) {
 		rc = add_flight(en, &cut, e);
 		if (rc == NE_LIMIT) {
-			too_large(en, &cut);
 			*any = false;
-			rc = NE_OK;
+			rc = too_large(en, &cut, e);
 		}
 	} else if (!rc) {
 		en->dirty = false;

@@ -98,6 +98,11 @@ static void bind_real(struct world *w, sqlite3_stmt *s, int at)
 
 void app_bind_value(struct world *w, sqlite3_stmt *s, int at, char type)
 {
+	if (type == 'N') {
+		bind_text(w, s,
+			  at); /* the server's table has no NOT NULL: an operator must not either */
+		return;
+	}
 	if (type == '*' || rng_chance(&w->chance, 60))
 		type = "ntirb"[rng_below(&w->chance, 5)];
 	switch (type) {
@@ -122,7 +127,7 @@ void app_bind_key(struct world *w, sqlite3_stmt *s, int at, char type)
 {
 	static const char *const text[KEYS] = {"k0", "k1", "a", "A", "", "\xc3\xa9"};
 	static const char *const blob[KEYS] = {"", "a", "b", "ab", "aa", "ba"};
-	uint32_t n = rng_below(&w->chance, KEYS);
+	uint32_t n = rng_below(&w->chance, w->c.keys);
 
 	switch (type) {
 	case 't':

@@ -71,10 +71,11 @@ struct climate {
 	uint64_t chaos_ms;   /* length of the part with faults */
 	uint32_t activities; /* about so many things done in it */
 	uint32_t lose, repeat, delay, reorder_ms;
-	uint32_t weight[16]; /* of enum activity */
-	uint32_t unpublished, skew, tear, replay, sql_weight;
+	uint32_t weight[16]; /* of what is done, see world.c */
+	uint32_t unpublished, skew, tear;
 	uint32_t set_rows;
-	bool keep_local_events; /* engines are always told of local writes */
+	uint32_t keys;	 /* different values of a key column */
+	uint32_t tables; /* chance of each table */
 };
 
 struct world;

@@ -411,8 +411,11 @@ static void draw_climate(struct world *w)
 	struct climate *c = &w->c;
 	static const uint32_t swarm[] = {0, 1, 1, 3};
 
-	c->chaos_ms = rng_range(r, 20, 900) * 1000;
+	bool hot = rng_chance(r, 500); /* everyone at the same few cells at once */
+	c->chaos_ms = hot ? rng_range(r, 2000, 60000) : rng_range(r, 20, 900) * 1000;
 	c->activities = (uint32_t)rng_range(r, 20, 120);
+	c->keys = hot ? (uint32_t)rng_range(r, 1, 2) : (uint32_t)rng_range(r, 2, 6);
+	c->tables = hot ? 150 : 450;
 	c->lose = rng_chance(r, 700) ? rng_below(r, 250) : 0;
 	c->repeat = rng_chance(r, 600) ? rng_below(r, 150) : 0;
 	c->delay = rng_chance(r, 500) ? rng_below(r, 100) : 0;
@@ -436,7 +439,7 @@ static void choose_tables(struct world *w)
 {
 	while (w->n_table == 0)
 		for (unsigned i = 0; i < n_sim_tables; i++)
-			if (rng_chance(&w->chance, 450))
+			if (rng_chance(&w->chance, w->c.tables))
 				w->table[w->n_table++] = &sim_tables[i];
 }
 
