@@ -30,7 +30,7 @@ int buf_reserve(struct buf *b, size_t more)
 	if (b->len > b->max || more > b->max - b->len)
 		return NE_LIMIT;
 	size_t need = b->len + more;
-	size_t cap = b->cap ? b->cap : 64;
+	size_t cap = b->cap ? b->cap : b->max < 64 ? b->max : 64;
 	while (cap < need)
 		cap = cap > b->max / 2 ? b->max : cap * 2;
 	uint8_t *at = realloc(b->at, cap);

@@ -18,6 +18,11 @@ static void test_buf_grows_to_its_bound(void **state)
 	assert_int_equal(buf_put_u8(&b, 1), NE_LIMIT);
 	assert_int_equal(buf_reserve(&b, SIZE_MAX), NE_LIMIT);
 	buf_free(&b);
+	/* Also a bound below the first allocation's usual size. */
+	struct buf tiny = {.max = 5};
+	assert_int_equal(buf_put(&tiny, bytes, 5), 0);
+	assert_int_equal(buf_put_u8(&tiny, 1), NE_LIMIT);
+	buf_free(&tiny);
 }
 
 static void test_buf_text(void **state)

@@ -9,7 +9,8 @@
 
 enum {
 	NO_DECIMAL = COLUMN_DECIMAL_MAX + 1,
-	EXCEPTIONS = 16, /* at most one value in so many is an exception */
+	ROUND_BITS = COLUMN_EXACT_BITS - 1, /* below 2^52 adding ½ is exact */
+	EXCEPTIONS = 16,		    /* at most one value in so many is an exception */
 };
 
 static uint64_t bits_of(double r)
@@ -22,13 +23,11 @@ static uint64_t bits_of(double r)
 /* Whether r is i / 10^e bit for bit: −0.0, infinities and long fractions are not. */
 static bool decimal_at(double r, unsigned e, int64_t *i)
 {
-	const double exact = (double)((int64_t)1 << COLUMN_EXACT_BITS);
+	const double exact = (double)((int64_t)1 << ROUND_BITS);
 	double scaled = r * column_power[e];
 	if (!(scaled > -exact && scaled < exact))
 		return false;
 	int64_t n = (int64_t)(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
-	if (n <= -((int64_t)1 << COLUMN_EXACT_BITS) || n >= (int64_t)1 << COLUMN_EXACT_BITS)
-		return false;
 	if (bits_of((double)n / column_power[e]) != bits_of(r))
 		return false;
 	*i = n;

@@ -5,7 +5,7 @@
 #include "protocol/value.h"
 
 /*
- * The least e with r = *i / 10^e, bit for bit, and |*i| < 2^53; above COLUMN_DECIMAL_MAX if there
+ * The least e with r = *i / 10^e, bit for bit, and |*i| ≤ 2^52; above COLUMN_DECIMAL_MAX if there
  * is none, and then *i is 0.
  */
 unsigned real_decimal(double r, int64_t *i);
