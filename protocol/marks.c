@@ -111,6 +111,15 @@ static int put_insert_into(const struct marks_spec *m, struct buf *out)
 	return buf_printf(out, ", col, stamp, gen) ");
 }
 
+/* The stamp and generation of a write, each as a scalar. */
+static int put_clock(const struct marks_spec *m, struct buf *out)
+{
+	if (m->clock_from)
+		return buf_printf(out, "(SELECT %s FROM %s), (SELECT %s FROM %s)", m->clock_sql,
+				  m->clock_from, m->gen_sql, m->clock_from);
+	return buf_printf(out, "%s, %s", m->clock_sql, m->gen_sql);
+}
+
 static int put_on_conflict(const struct marks_spec *m, struct buf *out)
 {
 	TRY(buf_printf(out, " ON CONFLICT("));
@@ -119,16 +128,18 @@ static int put_on_conflict(const struct marks_spec *m, struct buf *out)
 			       "gen = excluded.gen, site = NULL;\n");
 }
 
-/* One mark on `col` of the row with the key of `of`; `where_key` if that key may be NULL here. */
+/* A mark on the existence of `of`; `where_key` if its key may hold NULL here. */
 static int put_mark_one(const struct marks_spec *m, const char *of, bool where_key, struct buf *out)
 {
 	TRY(put_insert_into(m, out));
-	TRY(buf_printf(out, where_key ? "SELECT " : "VALUES("));
+	TRY(buf_printf(out, "SELECT "));
 	TRY(put_key(m, of, out));
+	/* Joining the clock's row costs less than two scalar subqueries of it. */
 	TRY(buf_printf(out, ", %d, %s, %s", MARK_EXIST, m->clock_sql, m->gen_sql));
-	TRY(buf_printf(out, where_key ? " WHERE " : ")"));
-	if (where_key)
-		TRY(put_key_not_null(m, of, out));
+	if (m->clock_from)
+		TRY(buf_printf(out, " FROM %s", m->clock_from));
+	TRY(buf_printf(out, " WHERE "));
+	TRY(where_key ? put_key_not_null(m, of, out) : buf_printf(out, "true"));
 	return put_on_conflict(m, out);
 }
 
@@ -196,7 +207,9 @@ static int put_update_trigger(const struct marks_spec *m, struct buf *out)
 	TRY(put_insert_into(m, out));
 	TRY(buf_printf(out, "SELECT "));
 	TRY(put_key(m, "NEW", out));
-	TRY(buf_printf(out, ", z.col, %s, %s FROM (", m->clock_sql, m->gen_sql));
+	TRY(buf_printf(out, ", z.col, "));
+	TRY(put_clock(m, out));
+	TRY(buf_printf(out, " FROM ("));
 	for (unsigned i = 0; i < m->n_col; i++) {
 		TRY(buf_printf(out, i ? " UNION ALL SELECT %u WHERE " : "SELECT %u AS col WHERE ",
 			       i));
@@ -235,7 +248,9 @@ static int put_candidates(const struct marks_spec *m, const struct shape_unique 
 	TRY(put_insert_into(m, out));
 	TRY(buf_printf(out, "SELECT "));
 	TRY(put_key(m, "x", out));
-	TRY(buf_printf(out, ", %d, %s, %s FROM ", MARK_CANDIDATE, m->clock_sql, m->gen_sql));
+	TRY(buf_printf(out, ", %d, ", MARK_CANDIDATE));
+	TRY(put_clock(m, out));
+	TRY(buf_printf(out, " FROM "));
 	TRY(sql_put_name(out, m->table));
 	TRY(buf_printf(out, " AS x WHERE "));
 	for (unsigned i = 0; i < u->n; i++) {

@@ -3,10 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* julianday's double is exact to the millisecond once rounded; the year 6429 is the last. */
-const char capture_clock_sql[] =
-	"(SELECT max(min(CAST((julianday('now') - 2440587.5) * 86400000.0 + 0.5 AS INTEGER) + "
-	"offset_ms, 140737488355327) << 16, floor + 1) FROM neap_clock)";
+/*
+ * The clock to the millisecond: julianday() as a double is within 0.05 ms, so rounding is exact. An
+ * absurd clock makes an absurd number, and then the floor decides.
+ */
+#define CLOCK                                                                                   \
+	"max(CAST(julianday() * 86400000.0 - 210866759999999.5 AS INTEGER) + offset_ms << 16, " \
+	"floor + 1)"
+const char capture_clock_sql[] = "(SELECT " CLOCK " FROM neap_clock)";
 
 /* In the order in which they are created and compared. */
 static const char *const suffixes[] = {"ins", "upd", "key", "del", "bin", "bup"};
@@ -24,8 +28,9 @@ struct marks_spec capture_marks_spec(const struct shape *s, const char *name)
 		.key = s->key,
 		.col = s->col,
 		.unique = s->unique,
-		.clock_sql = capture_clock_sql,
-		.gen_sql = "(SELECT gen FROM neap_clock)",
+		.clock_sql = CLOCK,
+		.gen_sql = "gen",
+		.clock_from = "neap_clock",
 	};
 }
 
