@@ -232,22 +232,33 @@ static int lower_generations(struct engine *en, int64_t gen, struct err *e)
 	return NE_OK;
 }
 
-/* Ends the transaction: the cursor, and the sets it completes. */
-static int flush(struct engine *en, struct move *m, struct err *e)
+/* Settles some of the sets the cursor completes; the newest one's number or 0. */
+static int settle_some(struct engine *en, struct move *m, uint64_t *acked, struct err *e)
 {
-	uint64_t acked = 0;
+	size_t n_row = 0;
 
-	for (size_t i = 0; i < en->n_flight; i++) {
+	*acked = 0;
+	for (size_t i = 0; i < en->n_flight && n_row < SETTLE_ROWS; i++) {
 		const struct flight *f = en->flight[i];
 
 		if (!settles(en, f, m->at.cursor))
 			continue;
+		n_row += f->n_row;
 		TRY(begin(en, m, e));
 		if (en->cfg.broken.clear_by_stamp)
 			TRY(lower_generations(en, f->gen_hi, e));
 		TRY(cut_settle(en->d, f->number, e));
-		acked = f->number;
+		*acked = f->number;
 	}
+	return NE_OK;
+}
+
+/* Ends the transaction: the cursor, and sets it completes. */
+static int flush(struct engine *en, struct move *m, struct err *e)
+{
+	uint64_t acked;
+
+	TRY(settle_some(en, m, &acked, e));
 	if (m->at.cursor != en->at.cursor)
 		TRY(begin(en, m, e));
 	if (!m->begun)
@@ -263,10 +274,8 @@ static int flush(struct engine *en, struct move *m, struct err *e)
 	m->n_row = 0;
 	buf_clear(&en->token);
 	engine_drop_heard(en, en->at.cursor);
-	for (size_t i = en->n_flight; i-- > 0;) {
-		if (settles(en, en->flight[i], en->at.cursor))
-			engine_drop_flight(en, en->flight[i]);
-	}
+	while (en->n_flight && en->flight[0]->number <= acked)
+		engine_drop_flight(en, en->flight[0]);
 	en->dirty |= acked != 0;
 	return NE_OK;
 }
@@ -345,7 +354,9 @@ int engine_settle(struct engine *en, struct err *e)
 		if (m.at.cursor < next)
 			break;
 	}
-	TRY(flush(en, &m, e));
+	do {
+		TRY(flush(en, &m, e));
+	} while (en->n_flight && settles(en, en->flight[0], en->at.cursor));
 	if (gap)
 		engine_want_pull(en, 0);
 	return NE_OK;

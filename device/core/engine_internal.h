@@ -19,9 +19,10 @@ enum engine_bounds {
 	FLIGHT_BYTES_MAX = 2 << 20, /* of their frames; one set is always allowed */
 	HEARD_MAX = 256,	    /* broadcasts that wait for an earlier one */
 	HEARD_BYTES_MAX = 1 << 20,
-	LEARNT_MAX = 256,  /* shapes of others; a page declares up to LIMIT_TABLES */
-	SYNCS_MAX = 16,	   /* EV_SYNC not yet answered; more are merged into the last */
-	SLICE_ROWS = 1000, /* rows written under one lock */
+	LEARNT_MAX = 256,   /* shapes of others; a page declares up to LIMIT_TABLES */
+	SYNCS_MAX = 16,	    /* EV_SYNC not yet answered; more are merged into the last */
+	SLICE_ROWS = 1000,  /* rows written under one lock */
+	SETTLE_ROWS = 4000, /* rows settled under one lock, but for the last set's */
 	PULL_CREDIT = 64 * 1024,
 	BUSY_MS = 100,	      /* another writer held the database: try again after */
 	GAP_MS = 100,	      /* how long a gap may be mere reordering */
@@ -41,6 +42,7 @@ enum engine_bounds {
 struct flight {
 	uint64_t number, prev, cut;
 	int64_t gen_hi;
+	size_t n_row;
 	struct buf frame; /* empty when only the database remembers the set */
 	uint8_t digest[32];
 	size_t n_piece, n_want; /* pieces; pieces to publish */

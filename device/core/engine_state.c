@@ -76,6 +76,7 @@ static int load_flights(struct engine *en, struct err *e)
 		f->prev = list[i].prev;
 		f->cut = list[i].cut;
 		f->gen_hi = list[i].gen_hi;
+		f->n_row = SETTLE_ROWS;
 		f->due_ms = f->sent_ms = NEVER_MS;
 		en->flight[en->n_flight++] = f;
 	}

@@ -192,6 +192,7 @@ static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
 	f->prev = cut->prev;
 	f->cut = cut->cut;
 	f->gen_hi = cut->gen_hi;
+	f->n_row = cut->n_row;
 	rc = encode_set(en, cut, &f->frame, e);
 	if (!rc) {
 		f->n_piece = f->frame.len > en->cfg.piece_bytes
