@@ -23,7 +23,8 @@ struct scan {
 	const struct shape *s;
 	struct pass *p;
 	struct buf sql;
-	struct buf last; /* the last key that is done with */
+	struct buf last;   /* the last key that is done with */
+	sqlite3_stmt *row; /* reads the row of a key */
 	struct group g;
 	size_t done; /* rows taken of this table */
 };
@@ -227,15 +228,12 @@ static int resolve(struct scan *x, sqlite3_stmt *row, bool *done, struct err *e)
 /* Cuts the group gathered; c->full when there is no room for it. */
 static int end_group(struct scan *x, struct err *e)
 {
-	sqlite3_stmt *s;
+	sqlite3_stmt *s = x->row;
 	bool row, done;
 	int rc;
 
 	if (!x->g.any)
 		return NE_OK;
-	if (row_sql(x))
-		return err_set(e, NE_MEMORY, "no memory for an SQL text");
-	TRY(cut_prepare(x->c->d->db, &x->sql, &s, e));
 	TRY(bind_key(x, s, e));
 	TRY(db_step(x->c->d->db, s, &row, e));
 	rc = resolve(x, row ? s : NULL, &done, e);
@@ -406,11 +404,18 @@ static int cut_pass(struct scan *x, bool *whole, struct err *e)
 	return rc;
 }
 
+static int prepare_row(struct scan *x, struct err *e)
+{
+	if (row_sql(x))
+		return err_set(e, NE_MEMORY, "no memory for an SQL text");
+	return cut_prepare(x->c->d->db, &x->sql, &x->row, e);
+}
+
 int cut_merge_table(struct cutting *c, const struct tracked *t, struct pass *p, struct err *e)
 {
 	struct scan *x = calloc(1, sizeof *x);
 	bool whole = false;
-	int rc = NE_OK;
+	int rc;
 
 	if (!x)
 		return err_set(e, NE_MEMORY, "no memory to cut a set");
@@ -421,6 +426,7 @@ int cut_merge_table(struct cutting *c, const struct tracked *t, struct pass *p, 
 			   .sql = {.max = SQL_MAX_BYTES},
 			   .last = {.max = LIMIT_DECODED},
 			   .g = {.bytes = {.max = LIMIT_DECODED}}};
+	rc = prepare_row(x, e);
 	/* A pass that ends without a row may have passed by what was written behind it. */
 	while (!rc && !c->full && x->done == 0 && !whole)
 		rc = cut_pass(x, &whole, e);
