@@ -113,8 +113,11 @@ static void read_watch(struct node *n)
 	unsigned seen = n->watch >= 0 ? watch_read(n->watch, &n->paths) : 0;
 	uint64_t soon = mono_ms() + LOCAL_DEBOUNCE_MS;
 
-	if ((seen & WATCH_DB) && soon < n->look_ms)
-		n->look_ms = soon;
+	if (seen & WATCH_DB) {
+		n->look_wait_ms = LOCAL_DEBOUNCE_MS;
+		if (soon < n->look_ms)
+			n->look_ms = soon;
+	}
 	if (seen & WATCH_SECRET)
 		node_secret_changed(n);
 }

@@ -169,6 +169,22 @@ static bool feed_letters(struct node *n)
 	return true;
 }
 
+/*
+ * When to look again. The last write to a file may be long before the commit shows (an fsync lies
+ * between, and the WAL's index is mapped memory that no notice tells of): look on for a while.
+ */
+static uint64_t next_look_ms(struct node *n, bool changed)
+{
+	uint64_t wait = n->look_wait_ms;
+
+	if (!changed && wait > 0 && wait <= LOCAL_DEBOUNCE_MAX_MS) {
+		n->look_wait_ms = wait * 2;
+		return wait;
+	}
+	n->look_wait_ms = 0;
+	return n->watch < 0 ? LOCAL_POLL_BLIND_MS : LOCAL_POLL_MS;
+}
+
 /* PRAGMA data_version tells whether someone else wrote; the engine's own commits do not show. */
 static void look(struct node *n)
 {
@@ -177,12 +193,13 @@ static void look(struct node *n)
 
 	if (now < n->look_ms)
 		return;
-	n->look_ms = now + (n->watch < 0 ? LOCAL_POLL_BLIND_MS : LOCAL_POLL_MS);
 	/* In doubt, let the engine look. */
-	if (db_int(engine_devdb(n->engine)->db, "PRAGMA data_version", 0, &version, NULL) ||
-	    version != n->data_version)
-		n->local_due = true;
+	bool changed =
+		db_int(engine_devdb(n->engine)->db, "PRAGMA data_version", 0, &version, NULL) ||
+		version != n->data_version;
 	n->data_version = version;
+	n->local_due = n->local_due || changed;
+	n->look_ms = now + next_look_ms(n, changed);
 }
 
 void node_feed_all(struct node *n)

@@ -10,10 +10,11 @@
 #include "device/shell/watch.h"
 
 enum {
-	LOCAL_DEBOUNCE_MS = 3,	   /* between a write's notice and the look at it */
-	LOCAL_POLL_MS = 5000,	   /* look at data_version at least this often … */
-	LOCAL_POLL_BLIND_MS = 250, /* … or this, where inotify does not work */
-	RETRY_MIN_MS = 50,	   /* after a step the database refused */
+	LOCAL_DEBOUNCE_MS = 3,	      /* between a write's notice and the look at it … */
+	LOCAL_DEBOUNCE_MAX_MS = 1000, /* … doubling up to this while it is not committed */
+	LOCAL_POLL_MS = 5000,	      /* look at data_version at least this often … */
+	LOCAL_POLL_BLIND_MS = 250,    /* … or this, where inotify does not work */
+	RETRY_MIN_MS = 50,	      /* after a step the database refused */
 	RETRY_MAX_MS = 5000,
 	CALM_MS = 10 * 1000,  /* without a failed step: the trouble is over */
 	LETTERS_A_STEP = 128, /* then other nodes get a turn */
@@ -50,12 +51,13 @@ struct node {
 	struct control *control;
 	struct conn conn;
 
-	uint64_t attempt;    /* of the link */
-	bool engine_up;	     /* the engine was told EV_LINK_UP last */
-	bool down_due;	     /* … and is to be told EV_LINK_DOWN next */
-	struct letter *held; /* one the engine could not take yet */
-	bool local_due;	     /* EV_LOCAL is to be delivered */
-	uint64_t look_ms;    /* mono: when to look at data_version */
+	uint64_t attempt;      /* of the link */
+	bool engine_up;	       /* the engine was told EV_LINK_UP last */
+	bool down_due;	       /* … and is to be told EV_LINK_DOWN next */
+	struct letter *held;   /* one the engine could not take yet */
+	bool local_due;	       /* EV_LOCAL is to be delivered */
+	uint64_t look_ms;      /* mono: when to look at data_version */
+	uint64_t look_wait_ms; /* after a notice: until the next look; 0 no notice */
 	int64_t data_version;
 	bool offset_due;
 	int64_t offset_ms;
