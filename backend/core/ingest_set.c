@@ -26,11 +26,10 @@ static int refuse(struct step *s, const struct sender *from, const struct f_set 
 	return send_down(s, from, &f, set->cut, e);
 }
 
-static int refusal(struct refusal *why, enum refuse_code code, const char *text)
+static void refusal(struct refusal *why, enum refuse_code code, const char *text)
 {
 	why->code = code;
 	err_set(&why->text, NE_PROTOCOL, "%s", text);
-	return 0;
 }
 
 static int expect(struct step *s, const struct sender *from, const struct f_set *set,
@@ -75,8 +74,8 @@ static uint64_t newest_stamp(const struct row *r)
 	return newest;
 }
 
-/* What can be said of a table of the set before anything is written; why->code 0: nothing. */
-static int check_table(struct step *s, const struct table_rows *tr, struct refusal *why)
+/* Sets why->code if the table's rows cannot be taken whatever the store holds. */
+static void check_table(const struct step *s, const struct table_rows *tr, struct refusal *why)
 {
 	uint64_t now = stamp_from_ms(s->now_ms), issued = store_issued(s->store);
 	uint64_t limit =
@@ -86,37 +85,35 @@ static int check_table(struct step *s, const struct table_rows *tr, struct refus
 		refusal(why, REFUSE_DIRECTION, "devices do not write this table");
 		why->has_shape = true;
 		why->shape = tr->shape->id;
-		return 0;
+		return;
 	}
-	for (size_t i = 0; i < tr->n_row; i++) {
+	for (size_t i = 0; i < tr->n_row && !why->code; i++) {
 		const struct row *r = &tr->row[i];
 		if (!cells_ordered(r, tr->shape))
-			return refusal(why, REFUSE_MALFORMED,
-				       "a row has columns out of order or no key");
-		if (tr->shape->kind == SHAPE_MERGE && newest_stamp(r) >= limit)
-			return refusal(why, REFUSE_FAR_AHEAD,
-				       "the device's clock is too far ahead of the server's");
+			refusal(why, REFUSE_MALFORMED, "a row has columns out of order or no key");
+		else if (tr->shape->kind == SHAPE_MERGE && newest_stamp(r) >= limit)
+			refusal(why, REFUSE_FAR_AHEAD,
+				"the device's clock is too far ahead of the server's");
 	}
-	return 0;
 }
 
-/* Decodes the rows; why->code tells why not. */
-static int open_rows(struct step *s, const struct f_set *set, struct rows *rows,
-		     struct refusal *why, struct err *e)
+/*
+ * Decodes the rows; why->code tells why not. Also for want of memory the set is refused: one that
+ * takes more than its share must not stop the step of the others.
+ */
+static void open_rows(struct step *s, const struct f_set *set, struct rows *rows,
+		      struct refusal *why)
 {
 	int rc = rows_decode(set->rows, set->site, store_shapes(s->store), &s->in->decoded, rows,
 			     &why->shape, &why->text);
 
-	if (rc == NE_MEMORY)
-		return err_set(e, NE_MEMORY, "no memory to open a change set");
 	if (rc) {
 		why->has_shape = rc == NE_UNKNOWN_SHAPE;
 		why->code = why->has_shape ? REFUSE_UNKNOWN_SHAPE : REFUSE_MALFORMED;
-		return 0;
+		return;
 	}
 	for (size_t i = 0; i < rows->n_table && !why->code; i++)
-		TRY(check_table(s, &rows->table[i], why));
-	return 0;
+		check_table(s, &rows->table[i], why);
 }
 
 static int append_table(struct step *s, struct user_state *us, const struct store_site *site,
@@ -189,7 +186,7 @@ static int apply(struct step *s, const struct sender *from, struct store_site *s
 /* Errors that are the set's own fault, or its size's: it is refused, the step goes on. */
 static bool sets_fault(int rc)
 {
-	return rc == NE_INTERNAL || rc == NE_LIMIT || rc == NE_MALFORMED;
+	return rc == NE_INTERNAL || rc == NE_LIMIT || rc == NE_MALFORMED || rc == NE_MEMORY;
 }
 
 static int commit(struct step *s, const struct sender *from, struct store_site *site, bool known,
@@ -232,7 +229,7 @@ static int take(struct step *s, const struct sender *from, struct store_site *si
 {
 	struct commit c = {.set = set};
 
-	TRY(open_rows(s, set, &c.rows, &c.why, e));
+	open_rows(s, set, &c.rows, &c.why);
 	c.n_row = count_rows(&c.rows);
 	if (!c.why.code)
 		TRY(commit(s, from, site, known, &c, e));

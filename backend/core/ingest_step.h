@@ -9,7 +9,7 @@ enum ingest_limits {
 	OUT_BYTES = 256 * 1024 * 1024,		/* of one step's messages; then NE_MEMORY */
 	OUT_BROADCAST_BYTES = 64 * 1024 * 1024, /* beyond, a step's changes are left to be pulled */
 	STEP_BYTES = 64 * 1024 * 1024,
-	WORK_BYTES = 64 * 1024 * 1024,	/* of one event, beyond the decoded frame */
+	WORK_BYTES = 256 * 1024 * 1024, /* of one event, beyond the decoded frame */
 	BROADCAST_MAX = 56 * 1024,	/* a larger effect is not broadcast: devices pull it */
 	DOWN_MAX = LIMIT_MESSAGE - 256, /* a larger frame goes down in parts … */
 	DOWN_PIECE = 48 * 1024,		/* … of this size */
