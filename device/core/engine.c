@@ -71,6 +71,8 @@ int engine_publish_bytes(struct engine *en, struct slice plain)
 	if (!a)
 		return NE_MEMORY;
 	a->frame = copy;
+	if (!en->outstanding)
+		en->sent_at_ms = en->mono_ms;
 	en->outstanding += plain.len;
 	return NE_OK;
 }
@@ -383,6 +385,7 @@ static int dispatch(struct engine *en, const struct event *ev, struct err *e)
 	case EV_SENT:
 		en->outstanding -=
 			ev->sent_bytes < en->outstanding ? ev->sent_bytes : en->outstanding;
+		en->sent_at_ms = en->mono_ms;
 		return NE_OK;
 	case EV_OFFSET:
 		en->has_offset = true;
@@ -485,6 +488,8 @@ uint64_t engine_deadline_ms(const struct engine *en)
 		sooner(&at, en->flight[i]->due_ms);
 		if (en->flight[i]->n_want && en->busy_until_ms > en->mono_ms)
 			sooner(&at, en->busy_until_ms);
+		else if (en->flight[i]->n_want)
+			sooner(&at, en->sent_at_ms + STUCK_MS);
 	}
 	/* While the server is busy nothing is sent, whatever is due. */
 	if (at < en->busy_until_ms)

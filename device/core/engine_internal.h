@@ -25,6 +25,7 @@ enum engine_bounds {
 	SETTLE_ROWS = 4000, /* rows settled under one lock, but for the last set's */
 	PULL_CREDIT = 64 * 1024,
 	BUSY_MS = 100,	      /* another writer held the database: try again after */
+	STUCK_MS = 60000,     /* a window that stays full so long is not believed */
 	GAP_MS = 100,	      /* how long a gap may be mere reordering */
 	CUT_PAUSE_MS = 20,    /* between cuts while sets are in flight */
 	RETRY_MS = 2000,      /* first retry of a question, doubles … */
@@ -128,8 +129,9 @@ struct engine {
 	bool dirty;	    /* something may be pending that is not in flight */
 	int64_t data_version, schema_version; /* as last looked at */
 	unsigned window;
-	unsigned backoff;   /* of resends: 1, 2, 4, 8 */
-	size_t outstanding; /* bytes published and not yet taken by the link */
+	unsigned backoff;    /* of resends: 1, 2, 4, 8 */
+	size_t outstanding;  /* bytes published and not yet taken by the link */
+	uint64_t sent_at_ms; /* the link last took something, or had nothing to take */
 	uint64_t busy_until_ms, refused_until_ms, refused_ms, cut_at_ms, resent_ms;
 	size_t set_bytes;
 

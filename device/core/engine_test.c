@@ -760,6 +760,23 @@ static void test_large_set_goes_in_parts_within_the_window(void **state)
 	end(&b);
 }
 
+/* A link that never says what it took does not stop the uploads for ever. */
+static void test_full_window_is_not_believed_for_ever(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	test_sql(&b.db, "INSERT INTO t VALUES(1, randomblob(60000), 0)");
+	happen(&b, EV_LOCAL);
+	assert_int_equal(b.sent[0].type, FRAME_PART);
+	wait_deadline(&b);
+	assert_true(b.n_sent > 0);
+	end(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -781,6 +798,7 @@ int main(void)
 		cmocka_unit_test(test_what_was_not_asked_is_dropped),
 		cmocka_unit_test(test_refusal_is_visible_and_not_repeated_at_once),
 		cmocka_unit_test(test_large_set_goes_in_parts_within_the_window),
+		cmocka_unit_test(test_full_window_is_not_believed_for_ever),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

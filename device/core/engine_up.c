@@ -124,6 +124,8 @@ static int pump(struct engine *en, struct err *e)
 	}
 	if (en->mono_ms < en->busy_until_ms)
 		return NE_OK;
+	if (en->mono_ms >= en->sent_at_ms + STUCK_MS)
+		en->outstanding = 0;
 	for (size_t i = 0; i < en->n_flight; i++) {
 		TRY(pump_flight(en, en->flight[i], e));
 		if (en->flight[i]->n_want)
