@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """
-kill -9 of agents, neapd and broker at random moments while apps write; the broker forgets everything each time.
+kill -9 of agents, neapd and broker at random moments, and broker or neapd frozen for a while, as apps write; the broker
+forgets everything each time.
 At the end both devices and the server agree, and every telemetry row is on the server exactly once.
 
 usage: kill_e2e.py [--seed N] [--seconds N]
 """
 
 import argparse
+import os
 import random
+import signal
 import sqlite3
 import threading
 import time
@@ -70,11 +73,11 @@ def operate(stack, r):
 
 
 def havoc(stack, devices, r, seconds):
-    done = {"agent": 0, "backend": 0, "broker": 0, "operator": 0}
+    done = {"agent": 0, "backend": 0, "broker": 0, "frozen": 0, "operator": 0}
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(r.uniform(0.05, 0.8))  # the moment of the next blow is what is being randomised
-        what = r.choice(("agent", "agent", "backend", "broker", "operator"))
+        what = r.choice(("agent", "agent", "backend", "broker", "frozen", "operator"))
         if what == "agent":
             d = r.choice(devices)
             d.kill()
@@ -83,6 +86,11 @@ def havoc(stack, devices, r, seconds):
             stack.restart_backend()
         elif what == "broker":
             stack.restart_broker()
+        elif what == "frozen":
+            pid = stack.pid(r.choice(("BROKER_PID", "NEAPD_PID")))
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(r.uniform(0.1, 1.5))
+            os.kill(pid, signal.SIGCONT)
         else:
             operate(stack, r)
         done[what] += 1

@@ -83,6 +83,25 @@ class Operator(unittest.TestCase):
         wait_for("no trouble", lambda: stack.status()["committer"]["trouble"] == "")
         d.kill()
 
+    def test_odd_user_ids_harm_nothing(self):
+        stack = self.stack
+        for user in ("odd", "even"):
+            stack.add_user(user)
+        d, other = tracked(stack, "odd", "d1", SETTINGS), tracked(stack, "even", "d1", SETTINGS)
+        for device in (d, other):
+            device.sync()
+            device.start()
+        for user in ("a/#", "nobody-yet", "", None, "server", "x" * 100, 7):
+            stack.sql("INSERT INTO settings (user_id, name, value) VALUES (?, 'odd', 'row')", user)
+        stack.sql("INSERT INTO settings (user_id, name, value) VALUES ('odd', 'k', 'v')")
+        wait_for("the good row", lambda: d.sql("SELECT name, value FROM settings") == [("k", "v")], 5)
+        # The row moves: gone for the one, new for the other.
+        stack.sql("UPDATE settings SET user_id = 'even' WHERE user_id = 'odd'")
+        wait_for("the row at its new user", lambda: other.sql("SELECT name, value FROM settings") == [("k", "v")], 5)
+        wait_for("the row gone at its old user", lambda: d.sql("SELECT name, value FROM settings") == [], 5)
+        for device in (d, other):
+            device.kill()
+
     def test_a_revocation_moves_the_groups_key_for_the_others(self):
         stack = self.stack
         stack.add_user("group")
