@@ -272,6 +272,7 @@ static int give_out(struct cutting *x, uint64_t cut_id, struct err *e)
 static int cut_in_transaction(struct cutter *c, struct cutting *x, uint64_t cut_id, struct err *e)
 {
 	TRY(devdb_clock(x->d, &x->clock, e));
+	TRY(cut_look_for_rejects(x, e));
 	x->out->rows.table = arena_array(x->arena, LIMIT_TABLES, sizeof *x->out->rows.table);
 	if (!x->out->rows.table)
 		return err_set(e, NE_MEMORY, "no memory for a set");

@@ -4,7 +4,7 @@
 enum { SQL_MAX_BYTES = 1 << 20 };
 
 struct append_state {
-	int64_t gen, high, cut_from, numbered;
+	int64_t gen, high, cut_from, numbered, acked;
 };
 
 static int load_state(struct cutting *c, const struct tracked *t, struct append_state *out,
@@ -14,15 +14,16 @@ static int load_state(struct cutting *c, const struct tracked *t, struct append_
 	bool row;
 
 	TRY(db_prepare(c->d->db,
-		       "SELECT gen, high, cut_from, numbered FROM neap_append WHERE id = ?1", &s,
-		       e));
+		       "SELECT gen, high, cut_from, numbered, acked FROM neap_append WHERE id = ?1",
+		       &s, e));
 	sqlite3_bind_int64(s, 1, t->id);
 	TRY(db_step(c->d->db, s, &row, e));
 	if (row)
 		*out = (struct append_state){.gen = sqlite3_column_int64(s, 0),
 					     .high = sqlite3_column_int64(s, 1),
 					     .cut_from = sqlite3_column_int64(s, 2),
-					     .numbered = sqlite3_column_int64(s, 3)};
+					     .numbered = sqlite3_column_int64(s, 3),
+					     .acked = sqlite3_column_int64(s, 4)};
 	sqlite3_reset(s);
 	return row ? NE_OK : err_set(e, NE_CORRUPT, "neap_append lacks table %s", t->marks);
 }
@@ -32,14 +33,15 @@ static int store_state(struct cutting *c, const struct tracked *t, const struct 
 {
 	sqlite3_stmt *s;
 
-	TRY(db_prepare(
-		c->d->db,
-		"UPDATE neap_append SET high = ?2, cut_from = ?3, numbered = ?4 WHERE id = ?1", &s,
-		e));
+	TRY(db_prepare(c->d->db,
+		       "UPDATE neap_append SET high = ?2, cut_from = ?3, numbered = ?4, acked = ?5 "
+		       "WHERE id = ?1",
+		       &s, e));
 	sqlite3_bind_int64(s, 1, t->id);
 	sqlite3_bind_int64(s, 2, a->high);
 	sqlite3_bind_int64(s, 3, a->cut_from);
 	sqlite3_bind_int64(s, 4, a->numbered);
+	sqlite3_bind_int64(s, 5, a->acked);
 	return db_run(c->d->db, s, e);
 }
 
@@ -124,18 +126,26 @@ static int copy_values(struct cutting *c, sqlite3_stmt *s, const struct shape *s
 	return NE_OK;
 }
 
-/* Takes the row under (gen, n); c->full when there is no room for it. */
+/* Takes the row under (gen, n); c->full when there is no room for it, *rejected if there never is.
+ */
 static int take(struct cutting *c, sqlite3_stmt *s, const struct tracked *t, int64_t gen, int64_t n,
-		struct err *e)
+		bool *rejected, struct err *e)
 {
 	const struct shape *shape = &t->shape;
-	size_t cells = (size_t)shape->n_key + shape->n_col, bytes = 0;
+	size_t cells = (size_t)shape->n_key + shape->n_col, bytes = 0, largest = 0;
+	struct val key[LIMIT_KEY_COLUMNS];
 
 	for (int i = 0; i < shape->n_key + shape->n_col; i++) {
 		struct val v = val_column(s, i);
 
 		bytes += val_size(&v);
+		largest = val_size(&v) > largest ? val_size(&v) : largest;
+		if (i < shape->n_key)
+			key[i] = v;
 	}
+	*rejected = !cut_fits_a_set(largest, bytes);
+	if (*rejected)
+		return cut_reject(c, t, key, e);
 	c->full = !cutting_fits(c, cells, bytes);
 	if (c->full)
 		return NE_OK;
@@ -145,7 +155,7 @@ static int take(struct cutting *c, sqlite3_stmt *s, const struct tracked *t, int
 			       "a row of table %.*s does not fit in memory for one set",
 			       (int)shape->name.len, (const char *)shape->name.at);
 	cutting_take(c, cells, bytes);
-	return NE_OK;
+	return cut_unreject(c, t, key, e);
 }
 
 static int put_range(struct cutting *c, const struct tracked *t, enum range_kind kind, int64_t lo,
@@ -174,7 +184,7 @@ static int cut_keys(struct cutting *c, const struct tracked *t, struct append_st
 	int64_t lo = a->cut_from;
 	size_t before = c->n_row;
 	sqlite3_stmt *s;
-	bool row;
+	bool row, rejected;
 	int rc;
 
 	TRY(prepare(c, put_keys_sql(t, &sql), &sql, &s, e));
@@ -182,16 +192,23 @@ static int cut_keys(struct cutting *c, const struct tracked *t, struct append_st
 	while (!(rc = db_step(c->d->db, s, &row, e)) && row) {
 		int64_t id = sqlite3_column_int64(s, 0);
 
-		rc = take(c, s, t, a->gen, id, e);
+		rc = take(c, s, t, a->gen, id, &rejected, e);
 		if (rc || c->full)
 			break;
 		a->cut_from = id;
 	}
 	sqlite3_reset(s);
 	TRY(rc);
-	if (c->n_row == before)
-		return NE_OK;
+	if (c->n_row == before) {
+		/* Rejected rows only: done with, where no set in flight comes before. */
+		if (a->acked == lo)
+			a->acked = a->cut_from;
+		else
+			a->cut_from = lo;
+	}
 	a->high = a->cut_from > a->high ? a->cut_from : a->high;
+	if (c->n_row == before)
+		return a->cut_from == lo ? NE_OK : store_state(c, t, a, e);
 	return put_range(c, t, RANGE_KEYS, lo, a->cut_from, e);
 }
 
@@ -213,7 +230,7 @@ static int cut_numbers(struct cutting *c, const struct tracked *t, struct append
 	size_t before = c->n_row;
 	int at_n = t->shape.n_key + t->shape.n_col;
 	sqlite3_stmt *s;
-	bool row;
+	bool row, rejected = false;
 	int rc;
 
 	TRY(prepare(c, put_numbers_sql(t, &sql), &sql, &s, e));
@@ -224,7 +241,9 @@ static int cut_numbers(struct cutting *c, const struct tracked *t, struct append
 		if (sqlite3_column_type(s, 0) == SQLITE_NULL)
 			rc = drop_number(c, t, n, e);
 		else
-			rc = take(c, s, t, a->gen + 1, n, e);
+			rc = take(c, s, t, a->gen + 1, n, &rejected, e);
+		if (!rc && rejected)
+			rc = drop_number(c, t, n, e);
 		if (rc || c->full)
 			break;
 		p->number_at = n;

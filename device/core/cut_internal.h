@@ -55,6 +55,7 @@ struct cutting {
 	uint64_t stamp;	     /* the greatest one in it */
 	size_t cells, bytes; /* so far */
 	bool full;	     /* a limit was reached: more is pending */
+	bool rejects;	     /* neap_rejected is not empty */
 	bool wrote;	     /* marks that mean nothing were dropped */
 
 	struct row *row; /* of the table being cut, LIMIT_ROWS of them */
@@ -73,6 +74,14 @@ NEAP_CHECK int cut_merge_table(struct cutting *c, const struct tracked *t, struc
 			       struct err *e);
 NEAP_CHECK int cut_append_table(struct cutting *c, const struct tracked *t, struct pass *p,
 				struct err *e);
+
+/* cut_reject.c: whether any set can hold a row; keeping it where none can; forgetting that. */
+bool cut_fits_a_set(size_t largest, size_t bytes);
+NEAP_CHECK int cut_reject(struct cutting *c, const struct tracked *t, const struct val *key,
+			  struct err *e);
+NEAP_CHECK int cut_unreject(struct cutting *c, const struct tracked *t, const struct val *key,
+			    struct err *e);
+NEAP_CHECK int cut_look_for_rejects(struct cutting *c, struct err *e);
 
 /* ` AND (k0, k1) > (?n, …)` over columns named by `name` ("k%u" or the key's); moves *param. */
 NEAP_CHECK int cut_put_bound(struct buf *out, uint16_t n_key, const char *op, int *param);

@@ -166,16 +166,20 @@ static int copy_cells(struct scan *x, sqlite3_stmt *row, struct row *out, struct
 	return NE_OK;
 }
 
-static size_t row_bytes(const struct scan *x, sqlite3_stmt *row)
+/* What the row's values take; *largest of them. */
+static size_t row_bytes(const struct scan *x, sqlite3_stmt *row, size_t *largest)
 {
 	uint16_t n = x->g.has_exist ? x->s->n_col : x->g.n_cell;
 	size_t bytes = x->g.bytes.len;
 
+	*largest = 0;
 	for (uint16_t i = 0; row && i < n; i++) {
 		uint16_t col = x->g.has_exist ? i : x->g.col[i];
 		struct val v = val_column(row, x->s->n_key + col);
+		size_t size = val_size(&v);
 
-		bytes += val_size(&v);
+		bytes += size;
+		*largest = size > *largest ? size : *largest;
 	}
 	return bytes;
 }
@@ -186,8 +190,13 @@ static int take(struct scan *x, sqlite3_stmt *row, bool *taken, struct err *e)
 	struct cutting *c = x->c;
 	struct row *out = &c->row[c->n_row];
 	size_t cells = x->s->n_key + (row ? (x->g.has_exist ? x->s->n_col : x->g.n_cell) : 0u);
-	size_t bytes = row_bytes(x, row);
+	size_t largest, bytes = row_bytes(x, row, &largest);
 
+	*taken = true;
+	if (!cut_fits_a_set(largest > x->g.bytes.len ? largest : x->g.bytes.len, bytes)) {
+		TRY(drop_marks(x, "true", e));
+		return cut_reject(c, x->t, x->g.key, e);
+	}
 	*taken = cutting_fits(c, cells, bytes);
 	if (!*taken)
 		return NE_OK;
@@ -202,7 +211,7 @@ static int take(struct scan *x, sqlite3_stmt *row, bool *taken, struct err *e)
 		TRY(copy_cells(x, row, out, e));
 	cutting_take(c, cells, bytes);
 	x->done++;
-	return NE_OK;
+	return cut_unreject(c, x->t, x->g.key, e);
 }
 
 /* What the marks of a key mean, now that it is known whether its row is there. */

@@ -542,6 +542,50 @@ static void test_a_cut_that_fails_gives_out_nothing(void **state)
 	assert_int_equal(cut.number, 2);
 }
 
+/* A row that no set can hold is kept as rejected and holds up nothing. */
+static void test_too_large_a_row(void **state)
+{
+	bool any;
+
+	(void)state;
+	merge_table();
+	run("INSERT INTO t VALUES(1, 1, 1), (2, zeroblob(3670017), 1), (3, 3, 3)");
+	expect_cut("t 1+ 0=1 1=1; 3+ 0=3 1=3");
+	assert_string_equal(one("SELECT text FROM neap_rejected"), "{\"id\": 2}");
+	settle(1);
+	OK(cut_any_pending(d, &any, &err));
+	assert_false(any);
+	run("UPDATE t SET a = 'short' WHERE id = 2");
+	expect_cut("t 2 0=short");
+	assert_string_equal(one("SELECT count(*) FROM neap_rejected"), "0");
+	run("UPDATE t SET a = zeroblob(3500000), b = zeroblob(3500000) WHERE id = 1");
+	expect_nothing();
+	assert_string_equal(one("SELECT group_concat(text) FROM neap_rejected"), "{\"id\": 1}");
+}
+
+static void test_too_large_append_rows(void **state)
+{
+	bool any;
+
+	(void)state;
+	append_table();
+	run("INSERT INTO a VALUES(1, zeroblob(4000000)), (2, 'x')");
+	expect_cut("a 1.2(2) 0=x");
+	run("INSERT INTO a VALUES(3, zeroblob(4000000))");
+	expect_nothing();
+	settle(1);
+	expect_nothing();
+	OK(cut_any_pending(d, &any, &err));
+	assert_false(any);
+	run("INSERT OR REPLACE INTO a VALUES(1, 'now'), (2, zeroblob(4000000))");
+	expect_cut("a 2.1(1) 0=now");
+	settle(2);
+	OK(cut_any_pending(d, &any, &err));
+	assert_false(any);
+	assert_string_equal(one("SELECT group_concat(text, ' ') FROM neap_rejected"),
+			    "{\"id\": 3} {\"id\": 2}");
+}
+
 static int refuse_commit(void *ctx)
 {
 	(void)ctx;
@@ -679,6 +723,8 @@ int main(void)
 		T(test_append_negative_and_extreme_keys),
 		T(test_pending_stats),
 		T(test_a_cut_that_fails_gives_out_nothing),
+		T(test_too_large_a_row),
+		T(test_too_large_append_rows),
 		T(test_a_commit_that_fails),
 		T(test_durable_on_return),
 		T(test_no_scan_of_the_apps_tables),
