@@ -41,7 +41,7 @@ struct marks_spec {
 	const struct shape_unique *unique;
 	const char
 		*clock_sql; /* scalar SQL: the least stamp a write may get now; "0" on the server */
-	const char *gen_sql;   /* scalar SQL: the current generation; "0" on the server */
+	const char *gen_sql; /* scalar SQL: the current generation; "0" on the server */
 	/* If not NULL: a table of one row that clock_sql and gen_sql are expressions over. */
 	const char *clock_from;
 	const char *guard_sql; /* capture only while this holds; NULL: always */
