@@ -257,9 +257,10 @@ static int declare(struct declaration *d, struct err *e)
 	TRY(rc);
 	TRY(store_savepoint(d->s, e));
 	rc = place(d, e);
-	if (rc)
-		return rc;
-	return d->result == DECLARE_OK ? store_keep(d->s, e) : store_undo(d->s, NULL);
+	if (!rc && d->result == DECLARE_OK)
+		return store_keep(d->s, e);
+	int undone = store_undo(d->s, NULL);
+	return rc ? rc : undone;
 }
 
 int store_declare(struct store *s, const struct store_user *u, struct slice encoded,

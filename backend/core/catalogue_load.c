@@ -6,7 +6,7 @@
 #include "backend/core/catalogue.h"
 #include "backend/core/store_sqlite.h"
 
-enum { CATALOGUE_BYTES = 512 * 1024 * 1024, SQL_BYTES = 64 * 1024 };
+enum { CATALOGUE_BYTES = 512 * 1024 * 1024, SQL_BYTES = 512 * 1024 };
 
 void catalogue_free(struct catalogue *c)
 {

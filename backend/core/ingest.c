@@ -180,6 +180,17 @@ static int on_event(struct step *s, const struct in_event *ev, struct err *e)
 	return 0;
 }
 
+/*
+ * Errors of one event that the others of its step need not share: what it asked for is dropped and
+ * counted. The rest (disk, lock, corruption) fails the step.
+ */
+static bool events_own(int rc)
+{
+	enum ne_category c = ne_category(rc);
+
+	return c == NE_CAT_PEER || rc == NE_USAGE || rc == NE_MEMORY || rc == NE_INTERNAL;
+}
+
 static int upkeep(struct step *s, struct err *e)
 {
 	struct ingest *in = s->in;
@@ -196,8 +207,13 @@ static int run(struct step *s, const struct in_event *ev, size_t n, struct err *
 {
 	TRY(upkeep(s, e));
 	TRY(server_changes(s, e));
-	for (size_t i = 0; i < n; i++)
-		TRY(on_event(s, &ev[i], e));
+	for (size_t i = 0; i < n; i++) {
+		int rc = on_event(s, &ev[i], e);
+		if (!events_own(rc))
+			TRY(rc);
+		else
+			s->in->stats.malformed++;
+	}
 	return finish_out(s, e);
 }
 

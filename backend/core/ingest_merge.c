@@ -160,6 +160,30 @@ static int write_values(struct merging *m, const struct row *mapped, bool was_al
 	return 0;
 }
 
+/* A row grows by several sets; past what fits in a page no device could ever be sent it. */
+static int check_size(struct merging *m, const struct row *mapped, struct err *e)
+{
+	enum { LARGE = STORE_ROW_BYTES / LIMIT_COLUMNS };
+	size_t sum = 0;
+	bool found, large = false;
+
+	for (uint16_t i = 0; i < m->t->shape.n_key; i++)
+		sum += val_size(&mapped->key[i]);
+	large = sum > LARGE;
+	for (uint16_t i = 0; i < mapped->n_cell; i++)
+		large = large || (m->got.cell_taken[i] && val_size(&mapped->cell[i].val) > LARGE);
+	if (!large || !m->row.st.alive)
+		return 0;
+	TRY(store_values_get(m->s->store, &m->us->u, m->t, mapped->key, m->a, m->vals, &found, e));
+	for (uint16_t i = 0; i < m->row.st.n_col; i++)
+		sum += val_size(&m->vals[i]);
+	if (sum <= STORE_ROW_BYTES)
+		return 0;
+	return err_set(e, NE_LIMIT,
+		       "a row of table %s would have %zu bytes, more than the %d allowed",
+		       m->t->name, sum, STORE_ROW_BYTES);
+}
+
 /* ---- effects ---- */
 
 /* The row as it stands, every cell with a register, by columns of the sender's shape or the
@@ -257,6 +281,8 @@ static int merge_row(struct merging *m, const struct row *in, struct err *e)
 	note_taken(m, &mapped);
 	if (m->got.any)
 		TRY(write_values(m, &mapped, was_alive, e));
+	if (m->got.any)
+		TRY(check_size(m, &mapped, e));
 	TRY(add_effects(m, in, was_alive, e));
 	if (!m->got.any && m->row.seq != m->us->u.head + 1)
 		return 0;

@@ -171,6 +171,9 @@ static int apply(struct step *s, const struct sender *from, struct store_site *s
 		return err_set(e, NE_MEMORY, "no memory for a change set");
 	for (size_t i = 0; i < c->rows.n_table && !c->why.code; i++) {
 		const struct table_rows *tr = &c->rows.table[i];
+		const struct store_shape *sh = store_shape_find(s->store, tr->shape->id);
+		/* Another user may have declared it: pages look only at the user's own tables. */
+		TRY(store_user_joins(s->store, &from->us->u, sh->table, e));
 		if (tr->shape->kind == SHAPE_APPEND)
 			TRY(append_table(s, from->us, site, tr, &c->why, e));
 		else

@@ -18,6 +18,12 @@
 
 struct store;
 
+/*
+ * Values of a row together: what fits in a page. A set that would make a row larger is refused;
+ * cells of a row that an operator's SQL made larger than that stay on the server.
+ */
+enum { STORE_ROW_BYTES = LIMIT_SET - 256 * 1024 };
+
 struct store_config {
 	const char *path;
 	const char *vfs; /* NULL: the default */

@@ -183,7 +183,10 @@ static int read_cells(struct pager *p, struct source *src, struct row *row, size
 	if (!cell)
 		return err_set(e, NE_MEMORY, "no memory for a page");
 	for (uint16_t i = 0; i < shape->n_col; i++) {
-		if (!st->has[i])
+		struct val v = val_column(src->st, 5 + shape->n_key + i);
+		bool travels = val_size(&v) <= LIMIT_VALUE && *bytes <= STORE_ROW_BYTES &&
+			       val_size(&v) <= STORE_ROW_BYTES - *bytes;
+		if (!st->has[i] || !travels)
 			continue;
 		cell[n].col = i;
 		cell[n].reg = st->cell[i];
