@@ -75,6 +75,8 @@ struct climate {
 	uint32_t unpublished, skew, tear;
 	uint32_t set_rows;
 	uint32_t keys;	 /* different values of a key column */
+	uint32_t moving; /* everyone works on one key for so many writes, then on the next; 0 not so
+			  */
 	uint32_t tables; /* chance of each table */
 };
 
@@ -196,6 +198,7 @@ struct world {
 	struct recorded recorded[SEALED_KEPT];
 	size_t n_recorded;
 
+	uint64_t spot; /* writes so far: where everyone is, in a climate that moves */
 	struct token *token;
 	size_t n_token, cap_token;
 

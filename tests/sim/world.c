@@ -416,6 +416,7 @@ static void draw_climate(struct world *w)
 	c->activities = (uint32_t)rng_range(r, 20, 120);
 	c->keys = hot ? (uint32_t)rng_range(r, 1, 2) : (uint32_t)rng_range(r, 2, 6);
 	c->tables = hot ? 150 : 450;
+	c->moving = rng_chance(r, hot ? 700 : 200) ? (uint32_t)rng_range(r, 3, 16) : 0;
 	c->lose = rng_chance(r, 700) ? rng_below(r, 250) : 0;
 	c->repeat = rng_chance(r, 600) ? rng_below(r, 150) : 0;
 	c->delay = rng_chance(r, 500) ? rng_below(r, 100) : 0;
