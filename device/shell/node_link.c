@@ -220,6 +220,40 @@ void node_link_up(struct node *n)
 	n->said = -1;
 }
 
+/*
+ * Two connections with one id take the session from each other for ever, and Mosquitto ends the
+ * older one with a plain close: only the pattern tells.
+ */
+static bool rival_suspected(struct node *n)
+{
+	if (n->conn.state != CONN_UP)
+		return n->short_lived >= RIVAL_SUSPECTED;
+	if (mono_ms() - n->conn.up_since_ms >= CONN_STEADY_MS)
+		n->short_lived = 0;
+	else
+		n->short_lived++;
+	return n->short_lived >= RIVAL_SUSPECTED;
+}
+
+static void describe_loss(struct node *n, const struct letter *l, char *out, size_t size)
+{
+	const struct grant *g = &n->secret->grant;
+	unsigned port = g->broker_port;
+
+	if (l->code == NE_CERT)
+		snprintf(out, size, "the certificate of the broker at %.60s:%u is refused: %.200s",
+			 g->broker_host, port, l->text);
+	else if (rival_suspected(n))
+		snprintf(
+			out, size,
+			"the broker at %.60s:%u: %.80s; the last %u connections did not last: does "
+			"another one run as %.64s/%.64s?",
+			g->broker_host, port, l->text, n->short_lived, g->user.at, g->device.at);
+	else
+		snprintf(out, size, "the broker at %.60s:%u: %.200s", g->broker_host, port,
+			 l->text);
+}
+
 void node_link_lost(struct node *n, const struct letter *l)
 {
 	char text[sizeof n->link_text.text];
@@ -228,15 +262,7 @@ void node_link_lost(struct node *n, const struct letter *l)
 	if (n->conn.state != CONN_CONNECTING && n->conn.state != CONN_UP)
 		return;
 	n->down_due = n->engine_up;
-	if (l->code == NE_CERT)
-		snprintf(text, sizeof text,
-			 "the certificate of the broker at %.60s:%u is refused: %.200s",
-			 n->secret->grant.broker_host, (unsigned)n->secret->grant.broker_port,
-			 l->text);
-	else
-		snprintf(text, sizeof text, "the broker at %.60s:%u: %.200s",
-			 n->secret->grant.broker_host, (unsigned)n->secret->grant.broker_port,
-			 l->text);
+	describe_loss(n, l, text, sizeof text);
 	enum conn_order order = conn_link_lost(&n->conn, mono_ms(), l->code);
 	failed(n, l->code, text);
 	do_order(n, order);
