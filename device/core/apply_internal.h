@@ -40,6 +40,37 @@ struct image {
 	struct val val[LIMIT_COLUMNS];
 };
 
+/* Rows taken out because they collided, until all others of the call are written. */
+struct set_aside {
+	struct image *image;
+	struct set_aside *next;
+};
+
+/* One table's part of a call. Large, so on the heap. */
+struct work {
+	struct target tg;
+	bool joined;
+	int key_of[LIMIT_KEY_COLUMNS]; /* our key column → theirs */
+	int col_of[LIMIT_COLUMNS];     /* our column → theirs; −1 none */
+	int cell_of[LIMIT_COLUMNS];    /* their column → the row's cell; −1 none */
+	uint64_t stamp_max;
+	struct arena arena; /* of the rows set aside */
+	struct set_aside *aside;
+
+	/* Of the row under way. */
+	struct image image;
+	struct row row;
+	struct cell cell[LIMIT_COLUMNS];
+	struct pending pending;
+	bool has_mark[LIMIT_COLUMNS];
+	struct reg mark[LIMIT_COLUMNS];
+	int64_t gen[LIMIT_COLUMNS], exist_gen;
+	struct apply_plan plan;
+	bool write[LIMIT_COLUMNS], drop[LIMIT_COLUMNS];
+	bool parked;
+	struct arena row_arena;
+};
+
 /* Prepares `tg` for the tracked table `t`. */
 NEAP_CHECK int target_open(struct target *tg, struct devdb *d, struct tracked *t,
 			   struct applied *out, struct err *e);
@@ -77,5 +108,11 @@ NEAP_CHECK int seen_note(struct target *tg, const struct image *im, struct err *
 /* Keeps a settled row that is about to be lost to the server's. */
 NEAP_CHECK int save_conflict(struct target *tg, const struct image *im, const char *reason,
 			     struct err *e);
+
+/* apply_write.c: the row under way, as planned. */
+NEAP_CHECK int work_write(struct work *w, struct err *e);
+NEAP_CHECK int work_delete(struct work *w, struct err *e);
+/* Rows set aside go in now that the others made room, or are parked. */
+NEAP_CHECK int work_write_aside(struct work *w, struct err *e);
 
 #endif

@@ -7,7 +7,7 @@
 #include "device/core/engine_internal.h"
 
 /* Of one step: a page's declarations, its rows and the frame they came in. */
-enum { STEP_MEMORY = 3 * LIMIT_DECODED, OUT_MEMORY = 16 * 1024 * 1024 };
+enum { STEP_MEMORY = 3 * LIMIT_DECODED };
 
 uint64_t engine_random_id(struct engine *en)
 {
@@ -26,90 +26,6 @@ uint64_t engine_jitter(struct engine *en, uint64_t ms)
 
 	en->cfg.random(en->cfg.random_ctx, &r, sizeof(r));
 	return ms / 2 + r % (ms - ms / 2 + 1);
-}
-
-static void actions_clear(struct actions *a)
-{
-	a->n = 0;
-	arena_free(&a->arena);
-	a->arena.max = OUT_MEMORY;
-}
-
-void actions_free(struct actions *a)
-{
-	arena_free(&a->arena);
-	free(a->at);
-	a->at = NULL;
-	a->n = a->cap = 0;
-}
-
-struct action *engine_act(struct engine *en, enum action_type type)
-{
-	struct actions *out = en->out;
-
-	if (out->n == out->cap) {
-		size_t cap = out->cap ? 2 * out->cap : 16;
-		struct action *at = realloc(out->at, cap * sizeof(*at));
-
-		if (!at)
-			return NULL;
-		out->at = at;
-		out->cap = cap;
-	}
-	out->at[out->n] = (struct action){.type = type};
-	return &out->at[out->n++];
-}
-
-int engine_publish_bytes(struct engine *en, struct slice plain)
-{
-	struct slice copy = arena_copy(&en->out->arena, plain);
-	struct action *a;
-
-	if (!copy.at)
-		return NE_MEMORY;
-	a = engine_act(en, ACT_PUBLISH);
-	if (!a)
-		return NE_MEMORY;
-	a->frame = copy;
-	if (!en->outstanding)
-		en->sent_at_ms = en->mono_ms;
-	en->outstanding += plain.len;
-	return NE_OK;
-}
-
-static int publish_parts(struct engine *en, struct slice whole, struct err *e)
-{
-	struct buf part = {.max = LIMIT_MESSAGE};
-	size_t n = parts_count(whole.len, en->cfg.piece_bytes);
-	uint64_t id = engine_random_id(en);
-	uint8_t digest[32];
-	int rc = NE_OK;
-
-	parts_digest(whole, digest);
-	for (size_t i = 0; i < n && !rc; i++) {
-		struct frame f;
-
-		parts_get(whole, en->cfg.piece_bytes, id, i, digest, &f);
-		buf_clear(&part);
-		rc = frame_encode(&f, &part, e);
-		if (!rc)
-			rc = engine_publish_bytes(en, buf_slice(&part));
-	}
-	buf_free(&part);
-	return rc;
-}
-
-int engine_publish(struct engine *en, const struct frame *f, struct err *e)
-{
-	struct buf whole = {.max = LIMIT_FRAME};
-	int rc = frame_encode(f, &whole, e);
-
-	if (!rc && whole.len > en->cfg.piece_bytes)
-		rc = publish_parts(en, buf_slice(&whole), e);
-	else if (!rc)
-		rc = engine_publish_bytes(en, buf_slice(&whole));
-	buf_free(&whole);
-	return rc;
 }
 
 const struct shape *engine_find_shape(void *ctx, struct shape_id id)
@@ -206,198 +122,6 @@ void engine_close(struct engine *en)
 	free(en);
 }
 
-static void link_down(struct engine *en)
-{
-	en->link = false;
-	en->outstanding = 0;
-	engine_question_close(&en->hello);
-	engine_question_close(&en->pull);
-	parts_free(en->parts);
-	en->parts = NULL;
-	engine_resend(en);
-}
-
-/* A running engine asks nothing: the retained head tells whether anything was missed. */
-static void link_up(struct engine *en)
-{
-	link_down(en);
-	en->link = true;
-	en->check_at_ms = en->mono_ms + HEAD_WAIT_MS / 2 + engine_jitter(en, HEAD_WAIT_MS / 2);
-	if (!en->welcomed)
-		engine_want_hello(en, 0);
-}
-
-/* Notices writes and schema changes of other connections. */
-static int look_at_database(struct engine *en, bool told, struct err *e)
-{
-	int64_t data, schema;
-
-	TRY(db_int(en->d->db, "PRAGMA data_version", 0, &data, e));
-	if (!told && data == en->data_version)
-		return NE_OK;
-	en->data_version = data;
-	en->dirty = true;
-	TRY(db_int(en->d->db, "PRAGMA schema_version", 0, &schema, e));
-	if (schema == en->schema_version)
-		return NE_OK;
-	if (schema != en->d->schema_version)
-		TRY(devdb_reload(en->d, e));
-	TRY(engine_drop_tables(en, e));
-	en->schema_version = en->d->schema_version;
-	/* Ranges of a cut in flight speak of the tables as they were: begin as after a start. */
-	return engine_forget(en, e);
-}
-
-static int on_part(struct engine *en, const struct f_part *p, struct err *e);
-
-/* What is addressed to us. */
-static int on_down(struct engine *en, const struct frame *f, struct err *e)
-{
-	struct action *a;
-
-	switch (f->type) {
-	case FRAME_WELCOME:
-		return engine_on_welcome(en, &f->welcome, e);
-	case FRAME_ACK:
-		return engine_on_ack(en, &f->ack, e);
-	case FRAME_EXPECT:
-		return engine_on_expect(en, &f->expect, e);
-	case FRAME_BUSY:
-		engine_on_busy(en, &f->busy);
-		return NE_OK;
-	case FRAME_PAGE:
-		return engine_on_page(en, &f->page, e);
-	case FRAME_RESET:
-		return engine_on_reset(en, &f->reset, e);
-	case FRAME_REFUSE:
-		return engine_on_refuse(en, &f->refuse, e);
-	case FRAME_RECEIPT:
-		engine_on_receipt(en, &f->receipt);
-		return NE_OK;
-	case FRAME_REJECT:
-		return engine_on_reject(en, &f->reject, e);
-	case FRAME_PART:
-		return on_part(en, &f->part, e);
-	case FRAME_KEY:
-		a = engine_act(en, ACT_KEY);
-		if (!a)
-			return NE_MEMORY;
-		a->key = f->key;
-		return NE_OK;
-	default:
-		en->bad_frames++;
-		return NE_OK;
-	}
-}
-
-static int decode_down(struct engine *en, struct slice plain, bool in_parts, struct err *e)
-{
-	struct frame f;
-	int rc = frame_decode(plain, &en->tmp, &f, e);
-
-	if (rc == NE_MEMORY)
-		return rc;
-	if (rc || (in_parts && f.type == FRAME_PART)) {
-		en->bad_frames++;
-		return NE_OK;
-	}
-	return on_down(en, &f, e);
-}
-
-/* Only an answer to an open question is put together: nobody else fills our memory. */
-static int on_part(struct engine *en, const struct f_part *p, struct err *e)
-{
-	struct question *q = en->pull.open && p->cut == en->pull.nonce	   ? &en->pull
-			     : en->hello.open && p->cut == en->hello.nonce ? &en->hello
-									   : NULL;
-	bool whole = false;
-	int rc;
-
-	if (!q)
-		return NE_OK;
-	if (en->parts && parts_cut(en->parts) != p->cut) {
-		parts_free(en->parts);
-		en->parts = NULL;
-	}
-	rc = en->parts ? NE_OK : parts_new(&en->parts, p, e);
-	if (!rc)
-		rc = parts_add(en->parts, p, &whole, e);
-	if (rc == NE_MEMORY)
-		return rc;
-	if (rc) {
-		en->bad_frames++;
-		return NE_OK;
-	}
-	q->due_ms = en->mono_ms + q->backoff_ms;
-	if (!whole)
-		return NE_OK;
-	rc = decode_down(en, parts_frame(en->parts), true, e);
-	parts_free(en->parts);
-	en->parts = NULL;
-	return rc;
-}
-
-static int on_broadcast(struct engine *en, enum event_type type, struct slice plain, struct err *e)
-{
-	struct frame f;
-	int rc = frame_decode(plain, &en->tmp, &f, e);
-
-	if (rc == NE_MEMORY)
-		return rc;
-	if (!rc && type == EV_CHANGES && f.type == FRAME_CHANGE)
-		return engine_on_change(en, &f.change, plain, e);
-	if (!rc && type == EV_HEAD && f.type == FRAME_HEAD)
-		engine_on_head(en, &f.head);
-	else
-		en->bad_frames++;
-	return NE_OK;
-}
-
-static void want_sync(struct engine *en, uint64_t id)
-{
-	/* A step that failed for a lock is given again. */
-	for (size_t i = 0; i < en->n_sync; i++)
-		if (en->syncs[i] == id)
-			return;
-	if (en->n_sync == SYNCS_MAX)
-		en->n_sync--;
-	en->syncs[en->n_sync++] = id;
-}
-
-static int dispatch(struct engine *en, const struct event *ev, struct err *e)
-{
-	switch (ev->type) {
-	case EV_TICK:
-		return look_at_database(en, false, e);
-	case EV_LOCAL:
-		return look_at_database(en, true, e);
-	case EV_LINK_UP:
-		link_up(en);
-		return look_at_database(en, true, e);
-	case EV_LINK_DOWN:
-		link_down(en);
-		return NE_OK;
-	case EV_DOWN:
-		return decode_down(en, ev->frame, false, e);
-	case EV_CHANGES:
-	case EV_HEAD:
-		return on_broadcast(en, ev->type, ev->frame, e);
-	case EV_SENT:
-		en->outstanding -=
-			ev->sent_bytes < en->outstanding ? ev->sent_bytes : en->outstanding;
-		en->sent_at_ms = en->mono_ms;
-		return NE_OK;
-	case EV_OFFSET:
-		en->has_offset = true;
-		en->offset_ms = ev->offset_ms;
-		return NE_OK;
-	case EV_SYNC:
-		want_sync(en, ev->sync_id);
-		return look_at_database(en, true, e);
-	}
-	return NE_OK;
-}
-
 /* EV_SYNC is concluded from the retained head: the rule P2 forbids it. */
 static int conclude_from_head(struct engine *en, struct err *e)
 {
@@ -438,7 +162,7 @@ int engine_step(struct engine *en, const struct event *ev, struct actions *out, 
 {
 	int rc = NE_OK;
 
-	actions_clear(out);
+	engine_actions_clear(out);
 	en->out = out;
 	en->now_ms = ev->now_ms;
 	if (ev->mono_ms > en->mono_ms)
@@ -447,7 +171,7 @@ int engine_step(struct engine *en, const struct event *ev, struct actions *out, 
 	if (en->stale)
 		rc = recover(en, e);
 	if (!rc)
-		rc = dispatch(en, ev, e);
+		rc = engine_dispatch(en, ev, e);
 	if (!rc)
 		rc = follow_up(en, e);
 	arena_free(&en->tmp);
@@ -458,7 +182,7 @@ int engine_step(struct engine *en, const struct event *ev, struct actions *out, 
 		devdb_rollback(en->d);
 	for (size_t i = 0; i < out->n; i++)
 		en->outstanding -= out->at[i].type == ACT_PUBLISH ? out->at[i].frame.len : 0;
-	actions_clear(out);
+	engine_actions_clear(out);
 	/* Busy: what is in memory still agrees with the database; timers repeat what was not sent.
 	 */
 	if (rc != NE_BUSY)

@@ -147,13 +147,21 @@ struct engine {
 uint64_t engine_random_id(struct engine *en);
 /* Between half of `ms` and all of it. */
 uint64_t engine_jitter(struct engine *en, uint64_t ms);
+
+void engine_problem(struct engine *en, int code, const char *reason, const char *next_step);
+const struct shape *engine_find_shape(void *ctx, struct shape_id id);
+
+/* engine_out.c */
+void engine_actions_clear(struct actions *a);
+/* NULL when there is no memory. */
 struct action *engine_act(struct engine *en, enum action_type type);
 /* Encodes and publishes a frame, in parts if it is larger than a piece. */
 NEAP_CHECK int engine_publish(struct engine *en, const struct frame *f, struct err *e);
 /* Publishes encoded bytes as one message. */
 NEAP_CHECK int engine_publish_bytes(struct engine *en, struct slice plain);
-void engine_problem(struct engine *en, int code, const char *reason, const char *next_step);
-const struct shape *engine_find_shape(void *ctx, struct shape_id id);
+
+/* engine_events.c */
+NEAP_CHECK int engine_dispatch(struct engine *en, const struct event *ev, struct err *e);
 
 /* engine_state.c */
 NEAP_CHECK int engine_load(struct engine *en, struct err *e);

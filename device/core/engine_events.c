@@ -1,0 +1,194 @@
+/* What happened: the link, frames from the server, writes of others to the database. */
+#include "device/core/engine_internal.h"
+
+static void link_down(struct engine *en)
+{
+	en->link = false;
+	en->outstanding = 0;
+	engine_question_close(&en->hello);
+	engine_question_close(&en->pull);
+	parts_free(en->parts);
+	en->parts = NULL;
+	engine_resend(en);
+}
+
+/* A running engine asks nothing: the retained head tells whether anything was missed. */
+static void link_up(struct engine *en)
+{
+	link_down(en);
+	en->link = true;
+	en->check_at_ms = en->mono_ms + HEAD_WAIT_MS / 2 + engine_jitter(en, HEAD_WAIT_MS / 2);
+	if (!en->welcomed)
+		engine_want_hello(en, 0);
+}
+
+/* Notices writes and schema changes of other connections. */
+static int look_at_database(struct engine *en, bool told, struct err *e)
+{
+	int64_t data, schema;
+
+	TRY(db_int(en->d->db, "PRAGMA data_version", 0, &data, e));
+	if (!told && data == en->data_version)
+		return NE_OK;
+	en->data_version = data;
+	en->dirty = true;
+	TRY(db_int(en->d->db, "PRAGMA schema_version", 0, &schema, e));
+	if (schema == en->schema_version)
+		return NE_OK;
+	if (schema != en->d->schema_version)
+		TRY(devdb_reload(en->d, e));
+	TRY(engine_drop_tables(en, e));
+	en->schema_version = en->d->schema_version;
+	/* Ranges of a cut in flight speak of the tables as they were: begin as after a start. */
+	return engine_forget(en, e);
+}
+
+static int on_part(struct engine *en, const struct f_part *p, struct err *e);
+
+/* What is addressed to us. */
+static int on_down(struct engine *en, const struct frame *f, struct err *e)
+{
+	struct action *a;
+
+	switch (f->type) {
+	case FRAME_WELCOME:
+		return engine_on_welcome(en, &f->welcome, e);
+	case FRAME_ACK:
+		return engine_on_ack(en, &f->ack, e);
+	case FRAME_EXPECT:
+		return engine_on_expect(en, &f->expect, e);
+	case FRAME_BUSY:
+		engine_on_busy(en, &f->busy);
+		return NE_OK;
+	case FRAME_PAGE:
+		return engine_on_page(en, &f->page, e);
+	case FRAME_RESET:
+		return engine_on_reset(en, &f->reset, e);
+	case FRAME_REFUSE:
+		return engine_on_refuse(en, &f->refuse, e);
+	case FRAME_RECEIPT:
+		engine_on_receipt(en, &f->receipt);
+		return NE_OK;
+	case FRAME_REJECT:
+		return engine_on_reject(en, &f->reject, e);
+	case FRAME_PART:
+		return on_part(en, &f->part, e);
+	case FRAME_KEY:
+		a = engine_act(en, ACT_KEY);
+		if (!a)
+			return NE_MEMORY;
+		a->key = f->key;
+		return NE_OK;
+	default:
+		en->bad_frames++;
+		return NE_OK;
+	}
+}
+
+static int decode_down(struct engine *en, struct slice plain, bool in_parts, struct err *e)
+{
+	struct frame f;
+	int rc = frame_decode(plain, &en->tmp, &f, e);
+
+	if (rc == NE_MEMORY)
+		return rc;
+	if (rc || (in_parts && f.type == FRAME_PART)) {
+		en->bad_frames++;
+		return NE_OK;
+	}
+	return on_down(en, &f, e);
+}
+
+/* Only an answer to an open question is put together: nobody else fills our memory. */
+static int on_part(struct engine *en, const struct f_part *p, struct err *e)
+{
+	struct question *q = en->pull.open && p->cut == en->pull.nonce	   ? &en->pull
+			     : en->hello.open && p->cut == en->hello.nonce ? &en->hello
+									   : NULL;
+	bool whole = false;
+	int rc;
+
+	if (!q)
+		return NE_OK;
+	if (en->parts && parts_cut(en->parts) != p->cut) {
+		parts_free(en->parts);
+		en->parts = NULL;
+	}
+	rc = en->parts ? NE_OK : parts_new(&en->parts, p, e);
+	if (!rc)
+		rc = parts_add(en->parts, p, &whole, e);
+	if (rc == NE_MEMORY)
+		return rc;
+	if (rc) {
+		en->bad_frames++;
+		return NE_OK;
+	}
+	q->due_ms = en->mono_ms + q->backoff_ms;
+	if (!whole)
+		return NE_OK;
+	rc = decode_down(en, parts_frame(en->parts), true, e);
+	parts_free(en->parts);
+	en->parts = NULL;
+	return rc;
+}
+
+static int on_broadcast(struct engine *en, enum event_type type, struct slice plain, struct err *e)
+{
+	struct frame f;
+	int rc = frame_decode(plain, &en->tmp, &f, e);
+
+	if (rc == NE_MEMORY)
+		return rc;
+	if (!rc && type == EV_CHANGES && f.type == FRAME_CHANGE)
+		return engine_on_change(en, &f.change, plain, e);
+	if (!rc && type == EV_HEAD && f.type == FRAME_HEAD)
+		engine_on_head(en, &f.head);
+	else
+		en->bad_frames++;
+	return NE_OK;
+}
+
+static void want_sync(struct engine *en, uint64_t id)
+{
+	/* A step that failed for a lock is given again. */
+	for (size_t i = 0; i < en->n_sync; i++)
+		if (en->syncs[i] == id)
+			return;
+	if (en->n_sync == SYNCS_MAX)
+		en->n_sync--;
+	en->syncs[en->n_sync++] = id;
+}
+
+int engine_dispatch(struct engine *en, const struct event *ev, struct err *e)
+{
+	switch (ev->type) {
+	case EV_TICK:
+		return look_at_database(en, false, e);
+	case EV_LOCAL:
+		return look_at_database(en, true, e);
+	case EV_LINK_UP:
+		link_up(en);
+		return look_at_database(en, true, e);
+	case EV_LINK_DOWN:
+		link_down(en);
+		return NE_OK;
+	case EV_DOWN:
+		return decode_down(en, ev->frame, false, e);
+	case EV_CHANGES:
+	case EV_HEAD:
+		return on_broadcast(en, ev->type, ev->frame, e);
+	case EV_SENT:
+		en->outstanding -=
+			ev->sent_bytes < en->outstanding ? ev->sent_bytes : en->outstanding;
+		en->sent_at_ms = en->mono_ms;
+		return NE_OK;
+	case EV_OFFSET:
+		en->has_offset = true;
+		en->offset_ms = ev->offset_ms;
+		return NE_OK;
+	case EV_SYNC:
+		want_sync(en, ev->sync_id);
+		return look_at_database(en, true, e);
+	}
+	return NE_OK;
+}
