@@ -320,7 +320,11 @@ int http_wait(struct http *h, struct pollfd *extra, size_t n, int timeout_ms, st
 		return NE_OK;
 	}
 	for (size_t i = 0; i < n; i++)
-		wait[i] = (struct curl_waitfd){.fd = extra[i].fd, .events = CURL_WAIT_POLLIN};
+		wait[i] = (struct curl_waitfd){
+			.fd = extra[i].fd,
+			.events = (short)(CURL_WAIT_POLLIN |
+					  (extra[i].events & POLLOUT ? CURL_WAIT_POLLOUT : 0)),
+		};
 	curl_multi_perform(h->multi, &running);
 	if (running > 0) {
 		if (curl_multi_poll(h->multi, wait, (unsigned)n, timeout_ms, NULL) != CURLM_OK)
@@ -328,7 +332,7 @@ int http_wait(struct http *h, struct pollfd *extra, size_t n, int timeout_ms, st
 		curl_multi_perform(h->multi, &running);
 	}
 	finish_all(h);
-	/* curl looks for readable only; ask again, without waiting, for the exact events. */
+	/* curl does not tell which ones: ask again, without waiting. */
 	if (n > 0 && poll(extra, (nfds_t)n, 0) < 0 && errno != EINTR)
 		return err_set(e, NE_INTERNAL, "poll: %s", strerror(errno));
 	return NE_OK;
