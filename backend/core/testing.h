@@ -338,6 +338,7 @@ static inline struct frame decoded(struct world *w, const struct out_message *m)
 static inline const struct out_message *find_out(struct world *w, enum frame_type type,
 						 size_t index, struct frame *out)
 {
+	*out = (struct frame){.type = type};
 	for (size_t i = 0; i < w->out.n; i++) {
 		*out = decoded(w, &w->out.at[i]);
 		if (out->type == type && index-- == 0)
