@@ -51,10 +51,11 @@ static int parse(const char *path, struct slice text, struct secret *out, struct
 	secret_drop(s);
 	json_decref(doc);
 	if (rc == NE_MALFORMED)
-		rc = err_set(e, NE_CORRUPT,
-			     "%s is damaged (%.160s); log in again with `neap init`, the pending "
-			     "changes stay",
-			     path, inner.text);
+		rc = err_set(
+			e, NE_LOGIN,
+			"%s is damaged (%.120s); log in again with `neap init`, pending changes "
+			"are kept",
+			path, inner.text);
 	else if (rc)
 		rc = err_set(e, rc, "%s", inner.text);
 	return rc;

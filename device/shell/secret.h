@@ -20,8 +20,8 @@ struct secret *secret_new(void);    /* NULL when out of memory */
 void secret_drop(struct secret *s); /* wipes; NULL allowed */
 
 /*
- * Reads the file at `path`. NE_LOGIN if there is none (the sentence names `neap init`), NE_USAGE
- * if it is a link or open to others, NE_CORRUPT if its content is damaged, NE_DISK, NE_MEMORY.
+ * Reads the file at `path`. NE_LOGIN if there is none or its content is damaged (the sentence names
+ * `neap init`), NE_USAGE if it is a link or open to others, NE_DISK, NE_MEMORY.
  */
 NEAP_CHECK int secret_load(const char *path, struct secret *out, struct err *e);
 /* Durable on return; on error the old file stands. NE_DISK, NE_MEMORY. */

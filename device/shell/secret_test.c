@@ -125,7 +125,7 @@ static void a_damaged_one_is_told_and_changes_nothing(void **state)
 		f = fopen(path, "w");
 		assert_int_equal(fwrite(text, 1, cut, f), cut);
 		fclose(f);
-		assert_int_equal(secret_load(path, s, &e), NE_CORRUPT);
+		assert_int_equal(secret_load(path, s, &e), NE_LOGIN);
 		assert_memory_equal(s, before, sizeof *s);
 	}
 	secret_drop(s);
