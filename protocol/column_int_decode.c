@@ -49,8 +49,9 @@ static int decode_rice(struct slice *in, size_t n, int64_t *out)
 		phase[i] = rice_start(start);
 	struct bit_reader r = {.in = *in};
 	for (size_t i = 0, p = 0; i < n; i++) {
-		uint64_t u = rice_get(&r, rice_parameter(&phase[p]));
-		rice_learn(&phase[p], u);
+		unsigned k = rice_parameter(&phase[p]);
+		uint64_t u = rice_get(&r, k);
+		rice_learn(&phase[p], u, k);
 		out[i] = wrap_add(base, unzigzag(u));
 		p = p + 1 < phases ? p + 1 : 0;
 	}

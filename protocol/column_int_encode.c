@@ -63,9 +63,8 @@ static int64_t median(const int64_t *r, size_t n)
 
 struct spread {
 	int64_t min, max, mid;
-	size_t others;	     /* residuals that are not `mid` */
-	size_t other_bits;   /* what their distances from it take */
-	size_t varint_bytes; /* of all, as they are */
+	size_t others;	   /* residuals that are not `mid` */
+	size_t other_bits; /* what their distances from it take */
 };
 
 static struct spread measure(const int64_t *r, size_t n)
@@ -77,7 +76,6 @@ static struct spread measure(const int64_t *r, size_t n)
 		unsigned bits = bit_length(zigzag(wrap_sub(r[i], s.mid)));
 		s.others += bits != 0;
 		s.other_bits += bits;
-		s.varint_bytes += bit_length(zigzag(r[i]) | 1) / 7 + 1;
 	}
 	return s;
 }
@@ -113,8 +111,9 @@ static size_t rice_cost(const int64_t *r, size_t n, int64_t base, unsigned start
 	size_t bits = 0;
 	for (size_t i = 0, p = 0; i < n; i++) {
 		uint64_t u = zigzag(wrap_sub(r[i], base));
-		bits += rice_bits(u, rice_parameter(&phase[p]));
-		rice_learn(&phase[p], u);
+		unsigned k = rice_parameter(&phase[p]);
+		bits += rice_bits(u, k);
+		rice_learn(&phase[p], u, k);
 		p = p + 1 < phases ? p + 1 : 0;
 	}
 	return bits;
@@ -148,6 +147,14 @@ static void consider_rice(struct plan *p, const int64_t *r, size_t n, const stru
 	}
 }
 
+static size_t varint_bits(const int64_t *r, size_t n)
+{
+	size_t bytes = 0;
+	for (size_t i = 0; i < n; i++)
+		bytes += (bit_length(zigzag(r[i]) | 1) + 6) / 7;
+	return bytes * 8;
+}
+
 /* The coder that takes least for the residuals of a plan whose predictor is chosen. */
 static void choose_coder(struct plan *p, const int64_t *r, size_t n, unsigned depth)
 {
@@ -157,7 +164,7 @@ static void choose_coder(struct plan *p, const int64_t *r, size_t n, unsigned de
 		consider(p, CODE_CONSTANT, s.min, 8);
 		return;
 	}
-	consider(p, CODE_VARINT, 0, s.varint_bytes * 8);
+	consider(p, CODE_VARINT, 0, varint_bits(r, n));
 	p->width = range_bits(&s);
 	consider(p, CODE_PACKED, s.min, 16 + n * p->width);
 	if (n < SEARCH_FROM)
@@ -175,13 +182,13 @@ static size_t best_lag(const int64_t *v, size_t n)
 	size_t best = 0, best_bits = SIZE_MAX;
 	for (size_t lag = 2; lag <= longest; lag++) {
 		size_t from = n - lag < SAMPLE ? lag : n - SAMPLE;
-		size_t bits = 0;
-		for (size_t i = from; i < n; i++) {
-			uint64_t u = zigzag(wrap_sub(v[i], v[i - lag]));
-			bits += bit_length(u) + (u != 0);
-		}
 		/* Samples shrink with the lag; a longer lag must earn its longer head. */
-		bits = bits * 16 * SAMPLE / (n - from) + lag;
+		size_t scale = 16 * SAMPLE / (n - from);
+		size_t bits = lag;
+		for (size_t i = from; i < n && bits < best_bits; i++) {
+			uint64_t u = zigzag(wrap_sub(v[i], v[i - lag]));
+			bits += (bit_length(u) + (u != 0)) * scale;
+		}
 		if (bits < best_bits) {
 			best_bits = bits;
 			best = lag;
@@ -260,8 +267,9 @@ static int put_rice(struct buf *out, const struct plan *p, const int64_t *r, siz
 	struct bit_writer w = {.at = out->at + out->len};
 	for (size_t i = 0, at = 0; i < n; i++) {
 		uint64_t u = zigzag(wrap_sub(r[i], p->base));
-		rice_put(&w, u, rice_parameter(&phase[at]));
-		rice_learn(&phase[at], u);
+		unsigned k = rice_parameter(&phase[at]);
+		rice_put(&w, u, k);
+		rice_learn(&phase[at], u, k);
 		at = at + 1 < p->phases ? at + 1 : 0;
 	}
 	bits_finish(&w);

@@ -39,10 +39,13 @@ static inline unsigned rice_parameter(const struct rice_phase *p)
 	return p->n << k >= p->sum ? k : k + 1;
 }
 
-static inline void rice_learn(struct rice_phase *p, uint64_t u)
+/* An outlier counts for no more than the longest word without escape: the mean soon recovers. */
+static inline void rice_learn(struct rice_phase *p, uint64_t u, unsigned k)
 {
 	const uint64_t cap = (uint64_t)1 << RICE_CAP_BITS;
-	p->sum += u < cap ? u : cap;
+	uint64_t most = (uint64_t)RICE_QUOTIENT << k;
+	most = most < cap ? most : cap;
+	p->sum += u < most ? u : most;
 	if (++p->n == RICE_WINDOW) {
 		p->sum >>= 1;
 		p->n >>= 1;

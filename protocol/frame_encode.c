@@ -240,7 +240,16 @@ static int put_frame(struct buf *out, const struct frame *f)
 /* Parts carry compressed bytes already; a key is random; small frames only grow. */
 static bool worth_compressing(const struct frame *f, size_t len)
 {
-	return f->type != FRAME_PART && f->type != FRAME_KEY && len >= FRAME_COMPRESS_FROM;
+	switch (f->type) {
+	case FRAME_PART:
+	case FRAME_KEY:
+		return false;
+	case FRAME_SET:
+	case FRAME_CHANGE:
+		return len >= FRAME_COMPRESS_ROWS_FROM;
+	default:
+		return len >= FRAME_COMPRESS_FROM;
+	}
 }
 
 /* Replaces the frame that begins at `start` by its compressed form if that is shorter. */

@@ -6,8 +6,10 @@ enum {
 	/* First byte of a compressed plaintext; a plain one begins with its CBOR array, 0x82 …
 	   0x8b. */
 	FRAME_COMPRESSED = 1,
-	/* Below this many bytes zstd gains nothing on columnar rows. */
+	/* Below this many bytes zstd gains nothing: on text, and on rows, which are packed already.
+	 */
 	FRAME_COMPRESS_FROM = 192,
+	FRAME_COMPRESS_ROWS_FROM = 512,
 
 	POSITION_FIELDS = 5,
 	HELLO_FIELDS = 6,
