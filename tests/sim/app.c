@@ -204,6 +204,9 @@ static void merge_sql(struct world *w, const struct sim_table *t, char *sql)
 	bool has_cells = t->n_col > t->n_key;
 
 	sql[0] = 0;
+	/* Rows are there from the start then: mostly single cells of them are changed. */
+	if (w->c.moving && kind < 60 && has_cells)
+		kind = 45;
 	if (kind < 35 || (!has_cells && kind < 60)) {
 		add_insert(sql, t, how[rng_below(&w->chance, 5)]);
 	} else if (kind < 45 && has_cells) {
@@ -436,6 +439,32 @@ static void write_one(struct sim_device *d)
 	}
 	w->totals->app_rows++;
 	w->spot++;
+}
+
+void app_prefill(struct sim_device *d)
+{
+	struct world *w = d->w;
+	uint64_t spots = 2 * w->c.activities / w->c.moving + 2;
+
+	app_connection(d);
+	sim_clock(w, d);
+	sqlite3_exec(d->app, "BEGIN", NULL, NULL, NULL);
+	for (unsigned i = 0; i < w->n_table; i++) {
+		const struct sim_table *t = w->table[i];
+		char sql[SQL_MAX] = "";
+		sqlite3_stmt *s;
+		add_insert(sql, t, " OR IGNORE");
+		if (t->append || sqlite3_prepare_v2(d->app, sql, -1, &s, NULL) != SQLITE_OK)
+			continue;
+		for (uint64_t n = 0; n < spots; n++) {
+			w->spot = n * w->c.moving;
+			bind_all(w, t, s);
+			run(d, s);
+		}
+		sqlite3_finalize(s);
+	}
+	w->spot = 0;
+	app_end(d);
 }
 
 void app_write(struct sim_device *d)

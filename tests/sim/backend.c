@@ -98,8 +98,10 @@ void backend_open(struct world *w)
 	struct sim_backend *b = &w->backend;
 	struct store_config sc = {
 		.path = STORE_PATH, .vfs = MEMVFS_NAME, .random = rng_bytes, .random_ctx = &w->ids};
-	struct ingest_config ic = {
-		.random = rng_bytes, .random_ctx = &w->ids, .broken = w->opt->ingest_broken};
+	struct ingest_config ic = {.random = rng_bytes,
+				   .random_ctx = &w->ids,
+				   .page_bytes = w->c.page_bytes,
+				   .broken = w->opt->ingest_broken};
 	struct err e = {0};
 
 	sim_clock(w, NULL);

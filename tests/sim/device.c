@@ -117,6 +117,7 @@ void device_open(struct sim_device *d)
 				  .random = rng_bytes,
 				  .random_ctx = &d->w->ids,
 				  .set_rows = d->w->c.set_rows,
+				  .piece_bytes = d->w->c.piece_bytes,
 				  .broken = d->w->opt->engine_broken};
 	struct err e;
 

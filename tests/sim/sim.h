@@ -74,6 +74,9 @@ struct climate {
 	uint32_t weight[16]; /* of what is done, see world.c */
 	uint32_t unpublished, skew, tear;
 	uint32_t set_rows;
+	uint32_t page_bytes, piece_bytes; /* of a page, of a message of a device; 0 default */
+	bool warm;			  /* all is in sync before the faults begin */
+	bool dense;	 /* little time passes between writes and while messages are on their way */
 	uint32_t keys;	 /* different values of a key column */
 	uint32_t moving; /* everyone works on one key for so many writes, then on the next; 0 not so
 			  */
@@ -255,6 +258,8 @@ void backend_free(struct world *w);
 sqlite3 *app_connection(struct sim_device *d);
 void app_close(struct sim_device *d);
 void app_write(struct sim_device *d);
+/* Rows for a climate that moves, written before it begins. */
+void app_prefill(struct sim_device *d);
 /* Keeps those of an interrupted transaction's tokens that are in the database. */
 void app_keep_found(struct sim_device *d, const struct token *fresh, size_t n);
 void app_end(struct sim_device *d); /* commits or rolls back the open transaction */

@@ -331,20 +331,6 @@ static bool do_next(struct world *w, uint64_t limit)
 	return true;
 }
 
-static void chaos(struct world *w)
-{
-	uint64_t end = w->now_ms + w->c.chaos_ms;
-	uint64_t mean = w->c.chaos_ms / w->c.activities;
-
-	while (w->now_ms < end && !w->failed) {
-		uint64_t next = w->now_ms + 1 + rng_range(&w->chance, 0, 2 * mean);
-		while (!w->failed && do_next(w, next))
-			;
-		if (!w->failed)
-			act(w, choose(w));
-	}
-}
-
 static bool all_synced(const struct world *w, uint64_t id)
 {
 	for (unsigned i = 0; i < w->n_device; i++)
@@ -374,6 +360,49 @@ static void fail_not_synced(struct world *w, uint64_t id)
 	sim_fail(w, "not synced");
 }
 
+/* Everyone asks to be in sync, without faults, `rounds` times. */
+static void sync_all(struct world *w, uint64_t id, unsigned rounds)
+{
+	size_t events = 0;
+
+	for (; rounds > 0 && !w->failed; rounds--, id++) {
+		uint64_t end = w->now_ms + HEAL_ROUND_MS;
+		for (unsigned i = 0; i < w->n_device && !w->failed; i++)
+			device_step(&w->device[i], &(struct event){.type = EV_SYNC, .sync_id = id});
+		while (!w->failed && !all_synced(w, id) && do_next(w, end))
+			if (++events > EVENTS_MAX)
+				sim_fail(w, "no end after %zu events", events);
+		if (!w->failed && !all_synced(w, id))
+			fail_not_synced(w, id);
+	}
+}
+
+/* A fleet at work: all rows are there and in sync before the faults begin. */
+static void warm_up(struct world *w)
+{
+	w->healed = true;
+	for (unsigned i = 0; i < w->n_device; i++)
+		w->device[i].link_up_at = w->now_ms + i;
+	for (unsigned u = 0; u < w->n_user && w->c.moving; u++)
+		app_prefill(&w->device[u ? w->opt->devices : 0]);
+	sync_all(w, 10, 2);
+	w->healed = false;
+}
+
+static void chaos(struct world *w)
+{
+	uint64_t end = w->now_ms + w->c.chaos_ms;
+	uint64_t mean = w->c.chaos_ms / w->c.activities;
+
+	while (w->now_ms < end && !w->failed) {
+		uint64_t next = w->now_ms + 1 + rng_range(&w->chance, 0, 2 * mean);
+		while (!w->failed && do_next(w, next))
+			;
+		if (!w->failed)
+			act(w, choose(w));
+	}
+}
+
 /* No more faults: everyone comes back, and after a few rounds all must be the same. */
 static void heal(struct world *w)
 {
@@ -389,18 +418,7 @@ static void heal(struct world *w)
 		device_step(d, &(struct event){.type = EV_LOCAL});
 	}
 	queue_add(w, ITEM_SQL, 1, -1);
-	size_t events = 0;
-	for (uint64_t round = 1; round <= HEAL_ROUNDS && !w->failed; round++) {
-		uint64_t end = w->now_ms + HEAL_ROUND_MS;
-		uint64_t id = 100 + round;
-		for (unsigned i = 0; i < w->n_device && !w->failed; i++)
-			device_step(&w->device[i], &(struct event){.type = EV_SYNC, .sync_id = id});
-		while (!w->failed && !all_synced(w, id) && do_next(w, end))
-			if (++events > EVENTS_MAX)
-				sim_fail(w, "no end after %zu events", events);
-		if (!w->failed && !all_synced(w, id))
-			fail_not_synced(w, id);
-	}
+	sync_all(w, 101, HEAL_ROUNDS);
 }
 
 /* ---- a run ---- */
@@ -417,6 +435,8 @@ static void draw_climate(struct world *w)
 	c->keys = hot ? (uint32_t)rng_range(r, 1, 2) : (uint32_t)rng_range(r, 2, 6);
 	c->tables = hot ? 150 : 450;
 	c->moving = rng_chance(r, hot ? 700 : 200) ? (uint32_t)rng_range(r, 3, 16) : 0;
+	c->dense = c->moving && rng_chance(r, 600);
+	c->warm = c->moving || rng_chance(r, 300);
 	c->lose = rng_chance(r, 700) ? rng_below(r, 250) : 0;
 	c->repeat = rng_chance(r, 600) ? rng_below(r, 150) : 0;
 	c->delay = rng_chance(r, 500) ? rng_below(r, 100) : 0;
@@ -428,6 +448,16 @@ static void draw_climate(struct world *w)
 	for (unsigned i = 0; i < DO_N; i++)
 		c->weight[i] = base_weight[i] * swarm[rng_below(r, 4)];
 	c->weight[DO_APP] += base_weight[DO_APP];
+	c->page_bytes = rng_chance(r, 600) ? (uint32_t)rng_range(r, 60, 2000) : 0;
+	c->piece_bytes = rng_chance(r, 200) ? (uint32_t)rng_range(r, 150, 1000) : 0;
+	if (c->dense) {
+		/* Much at once, so that answers, broadcasts and writes cross each other. */
+		c->activities = (uint32_t)rng_range(r, 60, 160);
+		c->chaos_ms = c->activities * rng_range(r, 15, 80);
+		c->reorder_ms = (uint32_t)rng_range(r, 30, 400);
+		c->lose /= 8;
+		c->delay = 0;
+	}
 	/* Calm seeds find what faults would hide. */
 	if (rng_chance(r, 100)) {
 		c->lose = c->repeat = c->delay = c->unpublished = c->skew = 0;
@@ -492,6 +522,8 @@ bool world_run(uint64_t seed, const struct options *opt, struct totals *totals, 
 	w->backend.wake_ms = w->backend.tick_ms = UINT64_MAX;
 	sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, 1, NULL);
 	set_up(w);
+	if (!w->failed && w->c.warm)
+		warm_up(w);
 	if (!w->failed)
 		chaos(w);
 	if (!w->failed)
