@@ -118,7 +118,7 @@ static int record(struct auth *a, enum verb verb, const char *user, const char *
 		  struct err *e)
 {
 	char line[LINE_MAX_LEN];
-	int64_t now = auth_now(a), size;
+	int64_t now = auth_now(a), size = 0;
 
 	snprintf(line, sizeof line, "%lld %s %s %s\n", (long long)now, verb_name[verb], user,
 		 *device ? device : "-");

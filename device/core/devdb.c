@@ -194,7 +194,7 @@ static int load(struct devdb *d, const char *path, struct err *e)
 
 int devdb_open(struct devdb **out, const char *path, const char *vfs, struct err *e)
 {
-	struct devdb *d;
+	struct devdb *d = NULL;
 	int rc;
 
 	TRY(connect(&d, path, 0, vfs, e));
@@ -262,7 +262,7 @@ int devdb_init(const char *path, const char *vfs, const char *user, const char *
 	       uint64_t site, struct err *e)
 {
 	struct id user_id, device_id;
-	struct devdb *d;
+	struct devdb *d = NULL;
 	int rc;
 
 	if (site < 1 || site > INT64_MAX)
