@@ -172,6 +172,7 @@ static int start(struct serve *s, struct err *e)
 	sigaddset(&set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error like a full disk */
 	/* Keys are in this process: no core file, no reading by another process of the user. */
 	(void)prctl(PR_SET_DUMPABLE, 0);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

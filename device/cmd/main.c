@@ -1,4 +1,5 @@
 /* The `neap` command: a table of commands, each in its own file. */
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -109,6 +110,7 @@ int main(int argc, char **argv)
 {
 	/* Keys and tokens are in this process: no core file, no reading by another of the user. */
 	(void)prctl(PR_SET_DUMPABLE, 0);
+	signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error like a full disk */
 	if (argc < 2)
 		return help(stderr);
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
