@@ -1,6 +1,7 @@
 #include "backend/shell/keeper.h"
 
 #include <jansson.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -191,9 +192,9 @@ static int hand_out_key(struct keeper *k, struct link *l, const struct id *user,
 		rc = auth_each_device(k->auth, user->at, hand_out, &h, e);
 		rc = rc == NE_NOT_FOUND ? NE_OK : rc;
 	}
-	memset(f.key.key, 0, sizeof f.key.key);
+	OPENSSL_cleanse(f.key.key, sizeof f.key.key);
 	if (frame.at)
-		memset(frame.at, 0, frame.len);
+		OPENSSL_cleanse(frame.at, frame.len);
 	buf_free(&frame);
 	if (!rc)
 		log_line(LOG_INFO, "group_key_sent", "user=%s epoch=%u", user->at,

@@ -109,9 +109,9 @@ const struct command cmd_track = {
 		"Tracking a table again changes its options.\n\n"
 		"  --append         telemetry: rows are inserted and never changed; sent up only\n"
 		"  --direction D    both (the default), up, or down\n"
-		"  --keep AGE       append: delete rows older than AGE (90s, 15m, 12h, 30d) once "
-		"the\n"
-		"                   server has them\n"
+		"  --keep AGE       append: how long rows are to stay once the server has them "
+		"(90s, 15m,\n"
+		"                   12h, 30d); noted with the table, this release deletes nothing\n"
 		"  --priority N     0 first … 9 last; 5 is the default, 7 with --append\n",
 };
 

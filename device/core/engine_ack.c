@@ -166,7 +166,8 @@ static const char *refuse_next(enum refuse_code code)
 	case REFUSE_QUOTA:
 		return "ask the operator for more space";
 	case REFUSE_COLLISION:
-		return "was this database restored from a copy? run `neap verify`";
+		return "was this database restored from a copy? its rows are sent again under a "
+		       "new identity";
 	default:
 		return "update Neap on this device and on the server";
 	}
