@@ -95,7 +95,7 @@ static void wrong_login_is_one_answer(void **state)
 					    slice_str("d1"), &s, &why, &e),
 				 NE_AUTH);
 		assert_int_equal(why.status, 401);
-		assert_string_equal(e.text, "wrong user or password");
+		assert_string_equal(e.text, "wrong user or password: check both and try again");
 	}
 }
 

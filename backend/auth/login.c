@@ -52,7 +52,7 @@ static int check_password(struct auth *a, struct slice user, struct slice passwo
 	if (rc || !known) {
 		throttle_failed(&a->throttle, user, auth_now(a));
 		why->status = 401;
-		return err_set(e, NE_AUTH, "wrong user or password");
+		return err_set(e, NE_AUTH, "wrong user or password: check both and try again");
 	}
 	throttle_succeeded(&a->throttle, user);
 	return 0;
@@ -89,7 +89,7 @@ static int login_change(struct auth *a, struct auth_session *s, const char *hash
 		    user, hash));
 	if (!still) {
 		why->status = 401;
-		return err_set(e, NE_AUTH, "wrong user or password");
+		return err_set(e, NE_AUTH, "wrong user or password: check both and try again");
 	}
 	TRY(sql_int(a->db, -1, &revoked, e,
 		    "SELECT revoked FROM devices WHERE user = ?1 AND name = ?2", "ss", user,

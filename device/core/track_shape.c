@@ -90,7 +90,10 @@ static int find_table(struct reader *r, const char *table, struct err *e)
 		      table, &s, e));
 	TRY(db_step(r->db, s, &row, e));
 	if (!row)
-		rc = err_set(e, NE_NOT_FOUND, "there is no table %.80s in this database", table);
+		rc = err_set(e, NE_NOT_FOUND,
+			     "there is no table %.80s in this database: create it first, or check "
+			     "its name",
+			     table);
 	else if (strcmp((const char *)sqlite3_column_text(s, 1), "table") != 0)
 		rc = err_set(e, NE_NOT_FOUND, "%.80s is a %s: only ordinary tables can be tracked",
 			     table, (const char *)sqlite3_column_text(s, 1));

@@ -219,8 +219,11 @@ static int failed(const struct request *r, CURLcode rc, struct err *e)
 			       "'%s' is not a usable server address: give https://host[:port]",
 			       r->url);
 	default:
-		return err_set(e, NE_UNREACHABLE, "the login server at %s cannot be reached: %s",
-			       r->url, why);
+		return err_set(
+			e, NE_UNREACHABLE,
+			"the login server at %s cannot be reached: %s; check the address and the "
+			"network",
+			r->url, why);
 	}
 }
 

@@ -70,7 +70,10 @@ static int hopeless(const struct node *n, const struct sync *s, struct err *e)
 	if (n->conn.state == CONN_WAITING && n->conn.problem == NE_CERT)
 		return err_set(e, NE_CERT, "%s", n->link_text.text);
 	if (n->trouble.code == NE_DISK && n->trouble_ms > s->began_ms + DISK_PATIENCE_MS)
-		return err_set(e, NE_DISK, "%s", n->trouble.text);
+		return err_set(e, NE_DISK,
+			       "the database cannot be written: %.250s; make room on its disk and "
+			       "sync again, pending changes are kept",
+			       n->trouble.text);
 	if (!s->patient && n->conn.state == CONN_WAITING && n->failures >= GIVE_UP_ATTEMPTS)
 		return err_set(e, n->conn.problem == NE_TIMEOUT ? NE_TIMEOUT : NE_UNREACHABLE, "%s",
 			       n->link_text.text);
