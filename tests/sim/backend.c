@@ -152,6 +152,34 @@ void backend_kill(struct world *w)
 	restart(w, memvfs_image(STORE_PATH, power ? &w->chance : NULL));
 }
 
+void backend_backup(struct world *w)
+{
+	memimage_free(w->backend.backup);
+	w->backend.backup = memvfs_image(STORE_PATH, NULL);
+	sim_trace(w, "store copied");
+}
+
+void backend_restore(struct world *w)
+{
+	struct memimage *backup = w->backend.backup;
+
+	if (!backup)
+		return;
+	sim_fault(w, FAULT_STORE_RESTORED);
+	sim_trace(w, "store restored from its copy");
+	w->backend.backup = NULL;
+	w->backend.restored = true;
+	restart(w, backup);
+}
+
+void backend_wipe(struct world *w)
+{
+	sim_fault(w, FAULT_STORE_WIPED);
+	sim_trace(w, "store wiped");
+	w->backend.restored = true;
+	restart(w, memvfs_image("no such file", NULL));
+}
+
 void backend_die_at_write(struct world *w)
 {
 	bool power = rng_chance(&w->chance, w->c.tear);
@@ -164,6 +192,7 @@ void backend_free(struct world *w)
 	drop_inbox(w);
 	close_ingest(w);
 	out_messages_free(&w->backend.out);
+	memimage_free(w->backend.backup);
 }
 
 /* ---- messages ---- */

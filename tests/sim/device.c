@@ -172,6 +172,26 @@ void device_kill(struct sim_device *d, bool power)
 	reopen(d, memvfs_image(d->path, power ? &d->w->chance : NULL));
 }
 
+void device_backup(struct sim_device *d)
+{
+	memimage_free(d->backup);
+	d->backup = memvfs_image(d->path, NULL);
+	sim_trace(d->w, "%s   is copied", d->name);
+}
+
+void device_restore(struct sim_device *d)
+{
+	struct memimage *backup = d->backup;
+
+	if (!backup)
+		return;
+	sim_fault(d->w, FAULT_DEVICE_RESTORED);
+	sim_trace(d->w, "%s   is restored from its copy", d->name);
+	d->backup = NULL;
+	d->restored = true;
+	reopen(d, backup);
+}
+
 void device_die_at_write(struct sim_device *d)
 {
 	bool power = rng_chance(&d->w->chance, d->w->c.tear);
@@ -185,6 +205,7 @@ void device_free(struct sim_device *d)
 	engine_close(d->en);
 	d->en = NULL;
 	actions_free(&d->out);
+	memimage_free(d->backup);
 	keys_free(d);
 }
 

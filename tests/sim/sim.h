@@ -49,6 +49,9 @@ enum fault {
 	FAULT_CLOCK_JUMP,
 	FAULT_APP_LOCK,
 	FAULT_OPERATOR,
+	FAULT_STORE_RESTORED,
+	FAULT_STORE_WIPED,
+	FAULT_DEVICE_RESTORED,
 	FAULT_N,
 };
 extern const char *const fault_name[FAULT_N];
@@ -71,7 +74,7 @@ struct climate {
 	uint64_t chaos_ms;   /* length of the part with faults */
 	uint32_t activities; /* about so many things done in it */
 	uint32_t lose, repeat, delay, reorder_ms;
-	uint32_t weight[16]; /* of what is done, see world.c */
+	uint32_t weight[24]; /* of what is done, see world.c */
 	uint32_t unpublished, skew, tear;
 	uint32_t set_rows;
 	uint32_t page_bytes, piece_bytes; /* of a page, of a message of a device; 0 default */
@@ -136,6 +139,8 @@ struct sim_device {
 	uint64_t tokens;	       /* append rows written so far */
 	struct token fresh[FRESH_MAX]; /* of the app's open transaction */
 	size_t n_fresh;
+	struct memimage *backup; /* NULL: none yet */
+	bool restored;		 /* its file was an older one: append rows may be missing on it */
 };
 
 struct sim_backend {
@@ -145,8 +150,10 @@ struct sim_backend {
 	uint64_t link_run;
 	struct sealer *down[DEVICES_MAX], *changes[USERS_MAX][ORIGINS_MAX], *head[USERS_MAX];
 	struct opener *up[DEVICES_MAX];
-	uint64_t wake_ms; /* handles what has arrived then; UINT64_MAX: nothing has */
-	uint64_t tick_ms; /* upkeep then */
+	uint64_t wake_ms;	 /* handles what has arrived then; UINT64_MAX: nothing has */
+	uint64_t tick_ms;	 /* upkeep then */
+	struct memimage *backup; /* NULL: none yet */
+	bool restored;		 /* the store lost what was committed: append rows may be missing */
 };
 
 /* Something that is to happen: a message's arrival or a delayed event of a link. */
@@ -241,6 +248,9 @@ void device_kill(struct sim_device *d, bool power);
 void device_die_at_write(struct sim_device *d);
 /* If an armed failure struck, the device is reopened from what its disk held: true. */
 bool device_struck(struct sim_device *d);
+/* A copy of the device's file is kept, and put back later. */
+void device_backup(struct sim_device *d);
+void device_restore(struct sim_device *d);
 void device_free(struct sim_device *d);
 uint64_t device_wall_ms(const struct sim_device *d);
 
@@ -251,6 +261,10 @@ void backend_deliver(struct world *w, struct item *it); /* takes the item */
 void backend_tick(struct world *w);
 void backend_kill(struct world *w);
 void backend_die_at_write(struct world *w);
+/* An operator keeps a copy of the store, and puts it back, or loses the store. */
+void backend_backup(struct world *w);
+void backend_restore(struct world *w);
+void backend_wipe(struct world *w);
 void backend_free(struct world *w);
 #define STORE_PATH "store.db"
 

@@ -22,6 +22,9 @@ const char *const fault_name[FAULT_N] = {
 	[FAULT_CLOCK_JUMP] = "clocks changed",
 	[FAULT_APP_LOCK] = "files locked by the app",
 	[FAULT_OPERATOR] = "operator's transactions",
+	[FAULT_STORE_RESTORED] = "stores restored from a copy",
+	[FAULT_STORE_WIPED] = "stores wiped",
+	[FAULT_DEVICE_RESTORED] = "devices restored from a copy",
 };
 
 enum activity {
@@ -38,14 +41,21 @@ enum activity {
 	DO_CLOCK,
 	DO_SYNC,
 	DO_REPLAY,
+	DO_STORE_BACKUP,
+	DO_STORE_RESTORE,
+	DO_STORE_WIPE,
+	DO_DEVICE_BACKUP,
+	DO_DEVICE_RESTORE,
 	DO_N,
 };
 
 static const uint32_t base_weight[DO_N] = {
-	[DO_APP] = 120,	 [DO_OPERATOR] = 10,	[DO_LINK_DOWN] = 8,    [DO_KILL] = 5,
-	[DO_POWER] = 4,	 [DO_DIE_AT_WRITE] = 8, [DO_BACKEND_KILL] = 3, [DO_BACKEND_DIE] = 5,
-	[DO_WIPE] = 2,	 [DO_HEAD_LOST] = 2,	[DO_CLOCK] = 4,	       [DO_SYNC] = 4,
-	[DO_REPLAY] = 6,
+	[DO_APP] = 120,	       [DO_OPERATOR] = 10,     [DO_LINK_DOWN] = 8,
+	[DO_KILL] = 5,	       [DO_POWER] = 4,	       [DO_DIE_AT_WRITE] = 8,
+	[DO_BACKEND_KILL] = 3, [DO_BACKEND_DIE] = 5,   [DO_WIPE] = 2,
+	[DO_HEAD_LOST] = 2,    [DO_CLOCK] = 4,	       [DO_SYNC] = 4,
+	[DO_REPLAY] = 6,       [DO_STORE_BACKUP] = 6,  [DO_STORE_RESTORE] = 4,
+	[DO_STORE_WIPE] = 2,   [DO_DEVICE_BACKUP] = 0, [DO_DEVICE_RESTORE] = 0,
 };
 
 enum { HEAL_ROUNDS = 3, HEAL_ROUND_MS = 30 * 60 * 1000, EVENTS_MAX = 200000 };
@@ -260,6 +270,21 @@ static void act(struct world *w, enum activity a)
 	case DO_SYNC:
 		device_step(d, &(struct event){.type = EV_SYNC, .sync_id = 1});
 		break;
+	case DO_STORE_BACKUP:
+		backend_backup(w);
+		break;
+	case DO_STORE_RESTORE:
+		backend_restore(w);
+		break;
+	case DO_STORE_WIPE:
+		backend_wipe(w);
+		break;
+	case DO_DEVICE_BACKUP:
+		device_backup(d);
+		break;
+	case DO_DEVICE_RESTORE:
+		device_restore(d);
+		break;
 	default:
 		net_replay(w);
 	}
@@ -428,6 +453,7 @@ static void draw_climate(struct world *w)
 	struct rng *r = &w->chance;
 	struct climate *c = &w->c;
 	static const uint32_t swarm[] = {0, 1, 1, 3};
+	bool restores = rng_chance(r, 150); /* of the store or of devices, from copies */
 
 	bool hot = rng_chance(r, 500); /* everyone at the same few cells at once */
 	c->chaos_ms = hot ? rng_range(r, 2000, 60000) : rng_range(r, 20, 900) * 1000;
@@ -447,6 +473,8 @@ static void draw_climate(struct world *w)
 	c->set_rows = rng_chance(r, 500) ? (uint32_t)rng_range(r, 1, 12) : 0;
 	for (unsigned i = 0; i < DO_N; i++)
 		c->weight[i] = base_weight[i] * swarm[rng_below(r, 4)];
+	for (unsigned i = DO_STORE_BACKUP; i <= DO_DEVICE_RESTORE && !restores; i++)
+		c->weight[i] = 0;
 	c->weight[DO_APP] += base_weight[DO_APP];
 	c->page_bytes = rng_chance(r, 600) ? (uint32_t)rng_range(r, 60, 2000) : 0;
 	c->piece_bytes = rng_chance(r, 200) ? (uint32_t)rng_range(r, 150, 1000) : 0;
