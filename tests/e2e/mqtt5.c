@@ -465,6 +465,8 @@ struct mqtt5 *mqtt5_connect(struct mqtt5_loop *l, const struct mqtt5_options *o,
 	c->out.max = OUT_MAX;
 	c->ssl = SSL_new(o->tls);
 	assert(c->ssl);
+	/* What is unsent moves when more is put behind it. */
+	SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_set_fd(c->ssl, fd);
 	SSL_set_connect_state(c->ssl);
 	SSL_set_tlsext_host_name(c->ssl, "localhost");
