@@ -1,7 +1,9 @@
 /* neap init: log in, bind this database. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -42,9 +44,19 @@ static int ask_password(struct buf *out, struct err *e)
 	return rc;
 }
 
+/* A file named by an option: the sentence names the option, too. */
+static int read_option(const char *option, const char *file, struct buf *out, struct err *e)
+{
+	struct err why = {0};
+	int rc = file_read(file, out, &why);
+
+	return rc ? err_set(e, rc, "%s: %s", option, why.text) : NE_OK;
+}
+
 static int read_password(const struct args *a, struct buf *out, struct err *e)
 {
-	TRY(a->password_file ? file_read(a->password_file, out, e) : ask_password(out, e));
+	TRY(a->password_file ? read_option("--password-file", a->password_file, out, e)
+			     : ask_password(out, e));
 	while (out->len > 0 && (out->at[out->len - 1] == '\n' || out->at[out->len - 1] == '\r'))
 		out->len--;
 	if (out->len == 0)
@@ -59,15 +71,31 @@ static int read_ca(const struct args *a, struct buf *out, struct err *e)
 {
 	if (!a->ca_file)
 		return NE_OK;
-	TRY(file_read(a->ca_file, out, e));
+	TRY(read_option("--ca", a->ca_file, out, e));
 	return buf_terminate(out);
+}
+
+/* Before the server takes down a new device: the database can be made where it is said to be. */
+static int check_folder(const char *db, struct err *e)
+{
+	char dir[PATH_MAX] = ".";
+	const char *slash = strrchr(db, '/');
+	struct stat st;
+
+	if (slash)
+		snprintf(dir, sizeof dir, "%.*s", (int)(slash == db ? 1 : slash - db), db);
+	if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
+		return err_set(e, NE_NOT_FOUND, "there is no folder '%s'; make it first", dir);
+	return NE_OK;
 }
 
 static int bind(const struct args *a, struct err *e)
 {
 	struct buf password = {.max = PASSWORD_MAX}, ca = {.max = LOGIN_PEM_MAX};
-	int rc = read_ca(a, &ca, e);
+	int rc = check_folder(a->db, e);
 
+	if (!rc)
+		rc = read_ca(a, &ca, e);
 	if (!rc)
 		rc = read_password(a, &password, e);
 	if (!rc) {

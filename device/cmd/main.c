@@ -108,11 +108,18 @@ static int help(FILE *to)
 
 int main(int argc, char **argv)
 {
+	static char help_option[] = "--help";
+
 	/* Keys and tokens are in this process: no core file, no reading by another of the user. */
 	(void)prctl(PR_SET_DUMPABLE, 0);
 	signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error like a full disk */
 	if (argc < 2)
 		return help(stderr);
+	if (!strcmp(argv[1], "help") && argc > 2) { /* neap help sync */
+		argv[1] = argv[2];
+		argv[2] = help_option;
+		argc = 3;
+	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
 		return help(stdout);
 	if (!strcmp(argv[1], "--version")) {

@@ -27,7 +27,7 @@ static void print_pending(const json_t *s)
 {
 	long long rows = cmd_number(s, "pending_rows");
 
-	printf("pending    %lld rows", rows);
+	printf("pending    %lld row%s", rows, rows == 1 ? "" : "s");
 	if (rows) {
 		printf(", about %lld bytes", cmd_number(s, "pending_bytes"));
 		if (cmd_number(s, "oldest_pending_ms")) {

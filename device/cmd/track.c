@@ -64,6 +64,8 @@ static int run_track(int argc, char **argv)
 		}
 		rc = add_option(request, o, &e);
 	}
+	if (!rc && json_object_get(request, "keep_ms") && !json_object_get(request, "append"))
+		rc = err_set(&e, NE_USAGE, "--keep is for tables tracked with --append");
 	if (rc || argc - optind != 2) {
 		json_decref(request);
 		return rc ? cmd_usage(&cmd_track, "%s", e.text)
