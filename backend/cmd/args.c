@@ -57,7 +57,7 @@ int cmd_args(const struct command *self, int argc, char **argv, const char *extr
 	return check_operands(self, out->operands, out->operand, min, max, e);
 }
 
-int cmd_open_auth(const struct args *args, struct config *c, struct auth **out, struct err *e)
+int cmd_config(const struct args *args, struct config *c, struct err *e)
 {
 	int rc = config_read(args->config, c, e);
 
@@ -66,7 +66,13 @@ int cmd_open_auth(const struct args *args, struct config *c, struct auth **out, 
 			       "no config \"%.200s\"; give one with --config, or make a set-up "
 			       "with neapd init",
 			       args->config);
-	return rc ? rc : auth_open(out, c, e);
+	return rc;
+}
+
+int cmd_open_auth(const struct args *args, struct config *c, struct auth **out, struct err *e)
+{
+	TRY(cmd_config(args, c, e));
+	return auth_open(out, c, e);
 }
 
 /* Only a new store needs random bytes, and none is made here. */

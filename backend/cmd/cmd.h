@@ -41,7 +41,9 @@ NEAP_CHECK int cmd_args(const struct command *self, int argc, char **argv, const
 /* After getopt_long said '?' or ':'. */
 int cmd_bad_option(const struct command *self, char **argv, struct err *e);
 
-/* Reads the config and opens the accounts. */
+/* Reads the config; where there is none, the sentence says how to name or make one. */
+NEAP_CHECK int cmd_config(const struct args *args, struct config *c, struct err *e);
+/* That, and opens the accounts. */
 NEAP_CHECK int cmd_open_auth(const struct args *args, struct config *c, struct auth **out,
 			     struct err *e);
 

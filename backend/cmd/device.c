@@ -15,6 +15,7 @@ struct heard_list {
 	const char *user;
 	struct heard *at;
 	size_t n, cap;
+	size_t printed;
 };
 
 static struct heard *heard_last(struct heard_list *l, const struct id *device)
@@ -56,10 +57,11 @@ static int by_name(const void *name, const void *heard)
 
 static int print_device(void *ctx, const struct auth_device *d, struct err *e)
 {
-	const struct heard_list *l = ctx;
+	struct heard_list *l = ctx;
 	char first[32], last[32], seen[32];
 
 	(void)e;
+	l->printed++;
 	const struct heard *h = l->n ? bsearch(d->name, l->at, l->n, sizeof *l->at, by_name) : NULL;
 	printf("%-24s first login %s, last login or refresh %s", d->name,
 	       cmd_time(d->first_s, first), cmd_time(d->last_s, last));
@@ -81,6 +83,8 @@ static int list(struct auth *a, const struct config *c, const char *user, struct
 	store_close(store);
 	if (!rc || rc == NE_NOT_FOUND) /* before the first neapd serve there is no store */
 		rc = auth_each_device(a, user, print_device, &l, e);
+	if (!rc && !l.printed)
+		printf("no device of %s has logged in yet\n", user);
 	free(l.at);
 	return rc;
 }
@@ -108,5 +112,8 @@ int cmd_device(const struct command *self, int argc, char **argv, struct err *e)
 	else
 		rc = auth_device_allow(a, args.operand[1], args.operand[2], e);
 	auth_close(a);
+	if (!rc && !listing)
+		printf("device %s of %s %s\n", args.operand[2], args.operand[1],
+		       revoke ? "is revoked" : "may log in again: neap init on the device");
 	return rc;
 }

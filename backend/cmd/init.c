@@ -111,7 +111,7 @@ static int find_dir(const char *name, char out[static PATH_MAX], struct err *e)
 {
 	if (mkdir(name, 0700) && errno != EEXIST)
 		return err_set(e, errno == ENOENT ? NE_NOT_FOUND : NE_DISK,
-			       "cannot create \"%.200s\": %s", name, strerror(errno));
+			       "cannot create the folder \"%.200s\": %s", name, strerror(errno));
 	if (!realpath(name, out))
 		return err_set(e, NE_NOT_FOUND, "\"%.200s\": %s", name, strerror(errno));
 	return 0;
@@ -122,7 +122,8 @@ static void report(const struct setup *s)
 	const char *host = s->hosts[0] ? s->hosts[0] : "localhost";
 
 	printf("wrote a set-up into %s\n\n", s->dir);
-	printf("  broker      mosquitto -c %s/broker/mosquitto.conf\n", s->dir);
+	/* Debian has it where an ordinary user's PATH does not look. */
+	printf("  broker      /usr/sbin/mosquitto -c %s/broker/mosquitto.conf\n", s->dir);
 	printf("  backend     neapd serve --config %s/neapd.conf\n", s->dir);
 	printf("  an account  neapd user add NAME --config %s/neapd.conf\n", s->dir);
 	printf("  a device    neap init app.db --server https://%s:%u --ca %s/ca/login.pem --user "

@@ -12,12 +12,16 @@ static const struct command commands[] = {
 	 "  --mqtt-port N        the broker's port for devices [8883]; 0 finds a free one\n"
 	 "  --backend-port N     the broker's port for neapd [8884]; 0 finds a free one\n"
 	 "  --bind ADDRESS       what all of them listen on [127.0.0.1]\n"
-	 "  --host NAME          a further name of the login server, in its certificate (up to 4)\n"
+	 "  --host NAME          a name by which devices reach the login server, beside localhost\n"
+	 "                       and 127.0.0.1; goes into its certificate (up to 4)\n"
 	 "  --broker-host NAME   where devices and neapd find the broker [127.0.0.1]\n"
 	 "  --broker-user NAME   Unix user of the broker; gets DIR/broker\n"
 	 "  --plugin FILE        the broker's plugin [neap_auth.so beside this program]\n"
-	 "  --token-life SECONDS of access tokens [3600]\n"},
-	{"serve", cmd_serve, "", "run the backend until SIGTERM", ""},
+	 "  --token-life SECONDS of access tokens [3600]\n\n"
+	 "Prints the commands that start the broker and the backend, make an account and bind a\n"
+	 "device. Nothing outside DIR is touched, and an existing set-up is never overwritten.\n"},
+	{"serve", cmd_serve, "", "run the backend until SIGTERM",
+	 "Logs one line an event to stderr. Starts without a broker, too, and goes on trying.\n\n"},
 	{"user", cmd_user, "add|passwd|list|remove [NAME]", "accounts",
 	 "  add NAME      a new account; asks for its password\n"
 	 "  passwd NAME   a new password; every device of the account has to log in again\n"
@@ -28,8 +32,13 @@ static const struct command commands[] = {
 	 "  list USER            its devices\n"
 	 "  revoke USER DEVICE   refuse it from now on; the others get a new key\n"
 	 "  allow USER DEVICE    a revoked device may log in again\n"},
-	{"status", cmd_status, "", "how the running backend does", "  --json   as JSON\n"},
-	{"schema", cmd_schema, "show", "tables of the data store", ""},
+	{"status", cmd_status, "[--json]", "how the running backend does",
+	 "Look at broker.connected first, then at committer.trouble: what keeps it from\n"
+	 "committing, a full disk for instance.\n\n"
+	 "  --json          as JSON\n"},
+	{"schema", cmd_schema, "show", "tables of the data store",
+	 "Each with its kind, direction, rows, columns, and how many rows are parked because\n"
+	 "their user_id is no account. Works whether neapd serve runs or not.\n\n"},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -41,12 +50,17 @@ static void print_usage(FILE *to)
 			commands[i].about);
 	fprintf(to,
 		"\nEvery command takes --help; all but init take --config FILE (else $NEAP_CONFIG, "
-		"else /etc/neap/neapd.conf).\n");
+		"else /etc/neap/neapd.conf).\n\n"
+		"A first time: neapd init DIR prints what to run next.\n\n"
+		"Exit codes: 0 done, 1 internal, 2 usage, 3 unreachable or timed out, 5 "
+		"certificate, "
+		"7 another neapd\nruns on this set-up, 8 not found, 9 disk.\n");
 }
 
 static void print_help(const struct command *c)
 {
-	printf("usage: neapd %s %s\n\n%s\n\n%s", c->name, c->synopsis, c->about, c->help);
+	printf("usage: neapd %s%s%s\n\n%s\n\n%s", c->name, *c->synopsis ? " " : "", c->synopsis,
+	       c->about, c->help);
 	if (c->run != cmd_init)
 		printf("  --config FILE   else $NEAP_CONFIG, else /etc/neap/neapd.conf\n");
 }

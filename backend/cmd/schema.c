@@ -48,7 +48,7 @@ int cmd_schema(const struct command *self, int argc, char **argv, struct err *e)
 	TRY(cmd_args(self, argc, argv, "", 1, 1, &args, e));
 	if (strcmp(args.operand[0], "show"))
 		return err_set(e, NE_USAGE, "\"%.40s\" is not show", args.operand[0]);
-	TRY(config_read(args.config, &c, e));
+	TRY(cmd_config(&args, &c, e));
 	TRY(cmd_open_store(&c, &store, e));
 	int rc = store_each_table(store, print_table, &n, e);
 	if (!rc && !n)

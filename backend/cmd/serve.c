@@ -8,6 +8,6 @@ int cmd_serve(const struct command *self, int argc, char **argv, struct err *e)
 	struct args args;
 
 	TRY(cmd_args(self, argc, argv, "", 0, 0, &args, e));
-	TRY(config_read(args.config, &c, e));
+	TRY(cmd_config(&args, &c, e));
 	return serve_run(&c, e);
 }

@@ -35,7 +35,7 @@ int cmd_status(const struct command *self, int argc, char **argv, struct err *e)
 	struct args args;
 
 	TRY(cmd_args(self, argc, argv, "j", 0, 0, &args, e));
-	TRY(config_read(args.config, &c, e));
+	TRY(cmd_config(&args, &c, e));
 	int rc = serve_status(&c, &answer, e);
 	json_t *root = rc ? NULL : json_loadb((const char *)answer.at, answer.len, 0, NULL);
 	if (!rc && !root)

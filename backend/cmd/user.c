@@ -8,11 +8,21 @@ static int print_user(void *ctx, const struct auth_user *u, struct err *e)
 {
 	char since[32];
 
-	(void)ctx;
 	(void)e;
+	++*(size_t *)ctx;
 	printf("%-32s %8lld devices  since %s%s\n", u->name, (long long)u->devices,
 	       cmd_time(u->created_s, since), u->disabled ? "  disabled" : "");
 	return 0;
+}
+
+static int list_users(struct auth *a, struct err *e)
+{
+	size_t n = 0;
+	int rc = auth_each_user(a, print_user, &n, e);
+
+	if (!rc && !n)
+		puts("no accounts yet: neapd user add NAME makes one");
+	return rc;
 }
 
 static int with_password(struct auth *a, const struct args *args, bool add, struct err *e)
@@ -46,11 +56,16 @@ int cmd_user(const struct command *self, int argc, char **argv, struct err *e)
 		return err_set(e, NE_USAGE, "usage: neapd user %s%s", what, list ? "" : " NAME");
 	TRY(cmd_open_auth(&args, &c, &a, e));
 	if (list)
-		rc = auth_each_user(a, print_user, NULL, e);
+		rc = list_users(a, e);
 	else if (gone)
 		rc = auth_user_remove(a, args.operand[1], e);
 	else
 		rc = with_password(a, &args, add, e);
 	auth_close(a);
+	if (!rc && !list)
+		printf("account %s %s\n", args.operand[1],
+		       add	? "added; its devices can log in: neap init"
+		       : passwd ? "has a new password; each of its devices has to log in again"
+				: "removed, with its devices; its data stays in the store");
 	return rc;
 }
