@@ -294,6 +294,64 @@ static void synced_row(struct bench *b)
 	(void)e;
 }
 
+static void lose_term(struct bench *b, uint64_t last_number, uint64_t last_cut)
+{
+	struct frame head = {.type = FRAME_HEAD,
+			     .head = {.store = STORE, .term = TERM + 1, .head = 0, .first = 1}};
+	struct frame f;
+
+	give(b, EV_HEAD, &head);
+	while (!find(b, FRAME_HELLO))
+		wait_deadline(b);
+	f = welcome(find(b, FRAME_HELLO), b, 0);
+	f.welcome.term = TERM + 1;
+	f.welcome.last_number = last_number;
+	f.welcome.last_cut = last_cut;
+	give(b, EV_DOWN, &f);
+	while (!find(b, FRAME_HELLO))
+		wait_deadline(b);
+	f = welcome(find(b, FRAME_HELLO), b, 0);
+	f.welcome.term = TERM + 1;
+	f.welcome.last_number = last_number;
+	f.welcome.last_cut = last_cut;
+	give(b, EV_DOWN, &f);
+}
+
+/* P8: what a restored or wiped server has lost of append tables comes back from the device. */
+static void test_lost_telemetry_is_sent_again(void **state)
+{
+	const char *const tables[] = {ddl, "CREATE TABLE t(id TEXT PRIMARY KEY, a, b)"};
+	uint64_t cut;
+
+	(void)state;
+	for (int kept = 0; kept < 2; kept++) {
+		for (int text = 0; text < 2; text++) {
+			struct bench b;
+
+			begin(&b, tables[text]);
+			test_track(engine_devdb(b.en), "t", true);
+			first_sync(&b, 0);
+			test_sql(&b.db, "INSERT INTO t VALUES(1, 0, 0)");
+			happen(&b, EV_LOCAL);
+			cut = find(&b, FRAME_SET)->set.cut;
+			assert_int_equal(find(&b, FRAME_SET)->set.number, 1);
+			give_ack(&b, 1, 0, 0);
+			test_sql(&b.db, "INSERT INTO t VALUES(2, 0, 0), (3, 0, 0)");
+			b.mono_ms += 1000;
+			happen(&b, EV_LOCAL);
+			assert_int_equal(find(&b, FRAME_SET)->set.number, 2);
+			give_ack(&b, 2, 0, 0);
+			assert_int_equal(status(&b).pending_rows, 0);
+			lose_term(&b, kept ? 1 : 0, kept ? cut : 0);
+			/* Numbers of other keys are forgotten: sent again they would be there
+			 * twice.
+			 */
+			assert_int_equal(status(&b).pending_rows, kept && text ? 0 : 3);
+			end(&b);
+		}
+	}
+}
+
 /* P2: an answer to a question asked while something was in flight concludes nothing. */
 static void test_sync_needs_a_question_asked_after(void **state)
 {
@@ -781,6 +839,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_first_sync_uploads_and_concludes),
+		cmocka_unit_test(test_lost_telemetry_is_sent_again),
 		cmocka_unit_test(test_sync_needs_a_question_asked_after),
 		cmocka_unit_test(test_broadcasts_in_order),
 		cmocka_unit_test(test_gap_is_pulled),

@@ -283,12 +283,24 @@ static int store_offset(struct engine *en, bool always, struct err *e)
 	return NE_OK;
 }
 
+/* A server that knows fewer sets than it acknowledged was restored or wiped (P8). */
+static int send_lost_again(struct engine *en, struct err *e)
+{
+	int64_t acked;
+
+	TRY(devdb_get(en->d, "acked_number", &acked, e));
+	if (en->committed >= (uint64_t)acked)
+		return NE_OK;
+	return cut_lost(en->d, en->committed == 0, e);
+}
+
 /* Begins to cut anew once every set the server is known to have is settled. */
 static int restart(struct engine *en, struct err *e)
 {
 	if (!en->restart || !en->welcomed || engine_unacked(en) < en->n_flight)
 		return NE_OK;
 	TRY(devdb_begin(en->d, e));
+	TRY(send_lost_again(en, e));
 	TRY(cutter_restart(en->cutter, e));
 	/* The next set follows the newest number the server has, also if it lost some. */
 	TRY(devdb_set(en->d, "acked_number", (int64_t)en->committed, e));
