@@ -24,7 +24,8 @@ static void on_login(void *ctx, const struct http_answer *a)
 	struct login *l = ctx;
 
 	l->ended = true;
-	if (a->code == NE_BUSY && a->retry_after_ms > 0)
+	/* A server that says when in its own words is not repeated. */
+	if (a->code == NE_BUSY && a->retry_after_ms > 0 && !strstr(a->text, "try again in"))
 		(void)err_set(&l->end, a->code, "%.250s; try again in %lld s", a->text,
 			      (long long)((a->retry_after_ms + 999) / 1000));
 	else if (a->code)

@@ -59,7 +59,8 @@ static int locked(const struct paths *p, int fd, struct err *e)
 
 	text[n > 0 ? n : 0] = '\0';
 	return err_set(e, NE_LOCKED,
-		       "another engine (process %ld) works on %s; one database takes one engine",
+		       "another engine (process %ld) works on %s; one database takes one engine: "
+		       "stop that one first",
 		       strtol(text, NULL, 10), p->db);
 }
 
