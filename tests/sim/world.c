@@ -55,7 +55,7 @@ static const uint32_t base_weight[DO_N] = {
 	[DO_BACKEND_KILL] = 3, [DO_BACKEND_DIE] = 5,   [DO_WIPE] = 2,
 	[DO_HEAD_LOST] = 2,    [DO_CLOCK] = 4,	       [DO_SYNC] = 4,
 	[DO_REPLAY] = 6,       [DO_STORE_BACKUP] = 6,  [DO_STORE_RESTORE] = 4,
-	[DO_STORE_WIPE] = 2,   [DO_DEVICE_BACKUP] = 0, [DO_DEVICE_RESTORE] = 0,
+	[DO_STORE_WIPE] = 2,   [DO_DEVICE_BACKUP] = 8, [DO_DEVICE_RESTORE] = 5,
 };
 
 enum { HEAL_ROUNDS = 3, HEAL_ROUND_MS = 30 * 60 * 1000, EVENTS_MAX = 200000 };
