@@ -27,13 +27,27 @@ static void say(void *ctx, const char *db, const char *text)
 	fprintf(stderr, "%s neap %s: %s\n", stamp, db, text);
 }
 
+/* An app's long transaction delays the start, no more. */
+static int add(struct agent *a, const char *db, const struct node_owner *owner, struct err *e)
+{
+	bool told = false;
+	int rc;
+
+	while ((rc = agent_add(a, db, owner, NULL, e)) == NE_BUSY) {
+		if (!told)
+			say(NULL, db, "the database is locked by another program; waiting");
+		told = true;
+	}
+	return rc;
+}
+
 static int serve(struct agent *a, int n, char **dbs, struct err *e)
 {
 	const struct node_owner owner = {.say = say};
 	struct sigaction act = {.sa_handler = on_signal};
 
 	for (int i = 0; i < n; i++)
-		TRY(agent_add(a, dbs[i], &owner, NULL, e));
+		TRY(add(a, dbs[i], &owner, e));
 	running = a;
 	sigemptyset(&act.sa_mask);
 	sigaction(SIGTERM, &act, NULL);
