@@ -86,8 +86,10 @@ int agent_run(struct agent *a, uint64_t until_ms, struct err *e)
 	uint64_t count;
 
 	for (;;) {
-		for (size_t i = 0; i < a->n; i++)
+		for (size_t i = 0; i < a->n; i++) {
+			TRY(node_check_file(a->node[i], e));
 			node_step(a->node[i]);
+		}
 		if (read(a->stop, &count, sizeof count) > 0)
 			return NE_OK;
 		if (mono_ms() >= until_ms)

@@ -1,9 +1,11 @@
 #include "device/shell/node.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "device/shell/node_internal.h"
@@ -42,7 +44,12 @@ static int fill(struct node *n, const char *db, struct err *e)
 	TRY(paths_of(db, &n->paths, e));
 	TRY(lock_take(&n->paths, 2000, &n->lock, e));
 	const struct engine_config config = {.path = n->paths.db, .random = crypt_random};
+	struct stat st;
 	TRY(engine_open(&n->engine, &config, e));
+	if (stat(n->paths.db, &st) != 0)
+		return err_set(e, NE_NOT_FOUND, "%s: %s", n->paths.db, strerror(errno));
+	n->dev = st.st_dev;
+	n->ino = st.st_ino;
 	TRY(secret_load(n->paths.secret, n->secret, e));
 	TRY(check_identity(n, e));
 	TRY(node_link_open(n, e));
@@ -142,6 +149,19 @@ void node_step(struct node *n)
 	node_feed_all(n);
 	check_silence(n);
 	node_sync_step(n);
+}
+
+int node_check_file(const struct node *n, struct err *e)
+{
+	struct stat st;
+
+	if (stat(n->paths.db, &st) != 0 ? errno != ENOENT
+					: st.st_dev == n->dev && st.st_ino == n->ino)
+		return NE_OK;
+	return err_set(
+		e, NE_NOT_FOUND,
+		"'%s' was replaced or removed while the agent held it; start the agent again",
+		n->paths.db);
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b)

@@ -40,6 +40,12 @@ void node_close(struct node *n); /* NULL allowed; open syncs end without a word 
 size_t node_fds(struct node *n, struct pollfd *out); /* at most NODE_FDS */
 /* Does all that can be done now. */
 void node_step(struct node *n);
+
+/*
+ * NE_NOT_FOUND when the path does not lead to the file any more that was opened: another one was
+ * put in its place, or none. What the app writes from now on would not be seen.
+ */
+NEAP_CHECK int node_check_file(const struct node *n, struct err *e);
 uint64_t node_deadline_ms(const struct node *n); /* mono: call node_step then at the latest */
 
 /*

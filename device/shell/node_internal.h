@@ -2,6 +2,8 @@
 #ifndef NEAP_DEVICE_SHELL_NODE_INTERNAL_H
 #define NEAP_DEVICE_SHELL_NODE_INTERNAL_H
 
+#include <sys/types.h>
+
 #include "device/shell/clock.h"
 #include "device/shell/crypt.h"
 #include "device/shell/link.h"
@@ -43,6 +45,8 @@ struct node {
 	struct paths paths;
 	struct node_owner owner;
 	int lock, watch;
+	dev_t dev; /* the database file as it was opened */
+	ino_t ino;
 	struct http *http;
 	struct secret *secret;
 	struct engine *engine;

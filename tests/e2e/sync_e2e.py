@@ -3,7 +3,9 @@
 
 import math
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import unittest
 
@@ -204,6 +206,31 @@ class Mistakes(Case):
         for args in ([], ["nonsense"], ["sync"], ["track", "x.db"], ["sync", "x.db", "--nonsense"]):
             done = subprocess.run([NEAP, *args], capture_output=True, text=True, timeout=30)
             self.assertEqual(done.returncode, 2, args)
+
+    def test_an_agent_starts_while_the_app_holds_the_lock(self):
+        d = self.fresh("locked")
+        d.init()
+        app = sqlite3.connect(d.db, isolation_level=None)
+        app.execute("BEGIN IMMEDIATE")
+        d.start()
+        log = self.stack.dir / f"agent-{d.name}.log"
+        wait_for("the agent to tell of the lock", lambda: "waiting" in log.read_text())
+        app.execute("COMMIT")
+        app.close()
+        wait_for("the connection", lambda: "connected" in log.read_text())
+        self.assertEqual(d.kill(signal.SIGTERM), 0)
+
+    def test_an_agent_whose_file_is_replaced_ends(self):
+        d = self.fresh("replaced")
+        d.init()
+        d.start()
+        log = self.stack.dir / f"agent-{d.name}.log"
+        wait_for("the connection", lambda: "connected" in log.read_text())
+        shutil.copy(d.db, d.db + ".copy")
+        os.replace(d.db + ".copy", d.db)
+        self.assertEqual(d.agent.wait(timeout=20), 8)
+        self.check_says(log.read_text(), "replaced", "start the agent again")
+        d.agent = None
 
     def test_second_engine_on_the_same_file(self):
         d = self.fresh("twice")
