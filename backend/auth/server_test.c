@@ -441,6 +441,13 @@ static void a_crowd_is_shed_and_refreshes_pass_it(void **state)
 	assert_int_equal(auth_login(t.auth, slice_str("anna"), slice_str(TEST_PASSWORD),
 				    slice_str("d2"), &other, &why, &e),
 			 0);
+	/*
+	 * OpenSSL notes what it knows of the CA in the shared certificate when it is first checked, under
+	 * an atomic flag that the thread sanitizer does not see in a library built without it.
+	 */
+	SSL *first = dial(tls, "localhost");
+	assert_non_null(first);
+	hang_up(first);
 	done = busy = good = 0;
 	for (int i = 0; i < CROWD; i++)
 		assert_int_equal(pthread_create(&thread[i], NULL, crowd_login, NULL), 0);
