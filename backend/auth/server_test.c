@@ -442,8 +442,9 @@ static void a_crowd_is_shed_and_refreshes_pass_it(void **state)
 				    slice_str("d2"), &other, &why, &e),
 			 0);
 	/*
-	 * OpenSSL notes what it knows of the CA in the shared certificate when it is first checked, under
-	 * an atomic flag that the thread sanitizer does not see in a library built without it.
+	 * OpenSSL notes what it knows of the CA in the shared certificate when it is first checked,
+	 * under an atomic flag that the thread sanitizer does not see in a library built without
+	 * it.
 	 */
 	SSL *first = dial(tls, "localhost");
 	assert_non_null(first);
