@@ -348,8 +348,7 @@ static void bad_bodies_are_refused(void **state)
 		"[]",
 		"null",
 		"{\"user\":\"anna\",\"password\":\"correct horse\"}",
-		"{\"user\":\"anna\",\"user\":\"anna\",\"password\":\"correct "
-		"horse\",\"device\":\"d1\"}",
+		"{\"user\":\"anna\",\"user\":\"anna\",\"password\":\"x\",\"device\":\"d1\"}",
 		"{\"user\":1,\"password\":\"correct horse\",\"device\":\"d1\"}",
 		"{\"user\":\"anna\",\"password\":\"correct horse\",\"device\":\"a/b\"}",
 		"{\"user\":\"anna\",\"password\":\"correct horse\",\"device\":\"\"}",
