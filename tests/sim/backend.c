@@ -9,14 +9,6 @@ enum { EPOCH = 1000, BATCH_MAX = 8, TICK_MS = 5000 };
 
 /* ---- keys ---- */
 
-static struct sim_device *device_named(struct world *w, const char *name)
-{
-	for (unsigned i = 0; i < w->n_device; i++)
-		if (strcmp(w->device[i].name, name) == 0)
-			return &w->device[i];
-	return NULL;
-}
-
 static struct sealer *new_sealer(struct world *w, const struct key *key, enum seal_kind kind,
 				 const char *user, const char *peer)
 {
@@ -55,29 +47,41 @@ static struct sealer *sealer_for(struct world *w, const struct out_message *m)
 	unsigned origin = d ? d->index + 1 : 0;
 	if (!d && strcmp(m->peer.at, TOPIC_ORIGIN_SERVER) != 0)
 		return NULL;
-	if (!b->changes[u][origin])
-		b->changes[u][origin] =
-			new_sealer(w, &w->user[u].group, SEAL_CHANGES, m->user.at, m->peer.at);
-	return b->changes[u][origin];
+	struct sealer **changes = &b->changes[u * (w->cap_device + 1) + origin];
+	if (!*changes)
+		*changes = new_sealer(w, &w->user[u].group, SEAL_CHANGES, m->user.at, m->peer.at);
+	return *changes;
+}
+
+static void keys_new(struct world *w)
+{
+	struct sim_backend *b = &w->backend;
+
+	b->down = calloc(w->cap_device, sizeof *b->down);
+	b->up = calloc(w->cap_device, sizeof(struct opener *));
+	b->head = calloc(w->n_user, sizeof *b->head);
+	b->changes = calloc((size_t)w->n_user * (w->cap_device + 1), sizeof *b->changes);
+	assert(b->down && b->up && b->head && b->changes);
 }
 
 static void keys_free(struct world *w)
 {
 	struct sim_backend *b = &w->backend;
 
-	for (unsigned i = 0; i < DEVICES_MAX; i++) {
+	for (unsigned i = 0; b->down && i < w->cap_device; i++) {
 		sealer_free(b->down[i]);
 		opener_free(b->up[i]);
 	}
-	for (unsigned u = 0; u < USERS_MAX; u++) {
+	for (unsigned u = 0; b->head && u < w->n_user; u++)
 		sealer_free(b->head[u]);
-		for (unsigned i = 0; i < ORIGINS_MAX; i++)
-			sealer_free(b->changes[u][i]);
-	}
-	memset(b->down, 0, sizeof b->down);
-	memset(b->up, 0, sizeof b->up);
-	memset(b->head, 0, sizeof b->head);
-	memset(b->changes, 0, sizeof b->changes);
+	for (size_t i = 0; b->changes && i < (size_t)w->n_user * (w->cap_device + 1); i++)
+		sealer_free(b->changes[i]);
+	free(b->down);
+	free(b->up);
+	free(b->head);
+	free(b->changes);
+	b->down = b->head = b->changes = NULL;
+	b->up = NULL;
 }
 
 /* ---- life ---- */
@@ -105,6 +109,7 @@ void backend_open(struct world *w)
 	struct err e = {0};
 
 	sim_clock(w, NULL);
+	keys_new(w);
 	b->wake_ms = UINT64_MAX;
 	b->tick_ms = w->now_ms + TICK_MS;
 	if (store_open(&b->store, &sc, &e)) {

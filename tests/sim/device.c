@@ -32,6 +32,8 @@ static void keys_new(struct sim_device *d)
 	    opener_new(&d->down, &d->message, EPOCH, SEAL_DOWN, user, self, &e) ||
 	    opener_new(&d->head, &d->user->group, EPOCH, SEAL_HEAD, user, slice_str(""), &e))
 		abort();
+	d->changes = calloc(d->w->cap_device + 1, sizeof(struct opener *));
+	assert(d->changes);
 }
 
 static void keys_free(struct sim_device *d)
@@ -41,26 +43,22 @@ static void keys_free(struct sim_device *d)
 	opener_free(d->head);
 	d->up = NULL;
 	d->down = d->head = NULL;
-	for (size_t i = 0; i < ORIGINS_MAX; i++)
-		opener_free(d->changes[i].opener);
-	memset(d->changes, 0, sizeof d->changes);
+	for (size_t i = 0; d->changes && i <= d->w->cap_device; i++)
+		opener_free(d->changes[i]);
+	free(d->changes);
+	d->changes = NULL;
 }
 
 static struct opener *changes_opener(struct sim_device *d, const char *origin)
 {
+	const struct sim_device *from = device_named(d->w, origin);
+	struct opener **o = &d->changes[from ? from->index + 1 : 0];
 	struct err e;
-	size_t i = 0;
 
-	while (i < ORIGINS_MAX && d->changes[i].opener && strcmp(d->changes[i].origin, origin) != 0)
-		i++;
-	assert(i < ORIGINS_MAX);
-	if (!d->changes[i].opener) {
-		snprintf(d->changes[i].origin, sizeof d->changes[i].origin, "%s", origin);
-		if (opener_new(&d->changes[i].opener, &d->user->group, EPOCH, SEAL_CHANGES,
-			       slice_str(d->user->name), slice_str(origin), &e))
-			abort();
-	}
-	return d->changes[i].opener;
+	if (!*o && opener_new(o, &d->user->group, EPOCH, SEAL_CHANGES, slice_str(d->user->name),
+			      slice_str(origin), &e))
+		abort();
+	return *o;
 }
 
 /* ---- life ---- */

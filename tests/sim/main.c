@@ -1,40 +1,25 @@
 /*
- * neap_sim --seeds A..B [--devices N] [-j JOBS] [--seconds S] [--break RULE]... [--trace]
+ * neap_sim: see docs/simulator.md, and usage() below.
  *
- * Runs each seed and exits 0 if all hold, 1 after the first failures, which it names.
- * --expect-failure turns that round: 0 as soon as one seed fails (tests of the simulator itself).
+ * Exits 0 if all seeds hold, 1 after the first failures, which it names, with the shortest trace
+ * it finds of each. --expect-failure turns that round: 0 as soon as one seed fails (tests of the
+ * simulator itself).
  */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "tests/sim/sim.h"
+#include "tests/sim/runner.h"
+#include "tests/sim/shrink.h"
 
-enum { JOBS_MAX = 64, FAILURES_MAX = 10 };
-
-/* What the processes share. */
-struct board {
-	uint64_t next; /* seed to take next */
-	uint64_t failures;
-	bool stop;
-	struct {
-		uint64_t seed; /* under way; 0 none */
-		struct totals totals;
-	} job[JOBS_MAX];
-};
+enum { SHRINK_S = 60, SHRUNK_MAX = 3, PROGRESS_S = 60 };
 
 struct arguments {
-	struct options opt;
-	uint64_t first, last;
-	unsigned jobs;
-	uint64_t seconds;
-	bool expect_failure;
+	struct plan plan;
+	bool expect_failure, shrink;
 };
 
 static const struct {
@@ -77,186 +62,175 @@ static bool set_rule(struct options *opt, const char *name)
 
 static void usage(FILE *to)
 {
-	fprintf(to, "usage: neap_sim --seeds A..B [--devices N] [-j JOBS] [--seconds S]\n"
-		    "                [--break RULE]... [--expect-failure] [--trace]\n"
+	fprintf(to, "usage: neap_sim [--seeds A..B | --hours H] [--seconds S] [--devices N[..M]]\n"
+		    "                [--users N] [--activities N] [--climate "
+		    "any|tiny|dense|moving|wide]\n"
+		    "                [-j JOBS] [--break RULE]... [--expect-failure] [--no-shrink] "
+		    "[--trace]\n"
+		    "--hours soaks, from a random seed on, and says each minute how far it is.\n"
 		    "rules:");
 	for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
 		fprintf(to, " %s", rules[i].name);
 	fprintf(to, "\n");
 }
 
-static bool parse_seeds(const char *text, struct arguments *a)
+/* A or A..B. */
+static bool parse_range(const char *text, uint64_t *first, uint64_t *last)
 {
 	char *end;
 
 	errno = 0;
-	a->first = a->last = strtoull(text, &end, 10);
+	*first = *last = strtoull(text, &end, 10);
 	if (strncmp(end, "..", 2) == 0)
-		a->last = strtoull(end + 2, &end, 10);
-	return !errno && !*end && a->first >= 1 && a->last >= a->first;
+		*last = strtoull(end + 2, &end, 10);
+	return !errno && !*end && *first >= 1 && *last >= *first;
+}
+
+static bool parse_number(const char *text, unsigned most, unsigned *out)
+{
+	uint64_t a, b;
+
+	if (!parse_range(text, &a, &b) || a != b || a > most)
+		return false;
+	*out = (unsigned)a;
+	return true;
+}
+
+static bool parse_devices(const char *text, struct options *o)
+{
+	uint64_t a, b;
+
+	if (!parse_range(text, &a, &b) || b > DEVICES_MAX - 2)
+		return false;
+	o->devices = (unsigned)a;
+	o->devices_most = (unsigned)b;
+	return true;
+}
+
+static bool parse_climate(const char *text, struct options *o)
+{
+	static const char *const name[] = {"any", "tiny", "dense", "moving", "wide"};
+
+	for (unsigned i = 0; i < sizeof name / sizeof name[0]; i++) {
+		if (strcmp(text, name[i]) != 0)
+			continue;
+		o->climate = (enum kind_of_climate)i;
+		return true;
+	}
+	return false;
+}
+
+/* Soaks: seconds from hours, which may have a fraction; the seeds begin anywhere. */
+static bool parse_hours(const char *text, struct plan *p)
+{
+	char *end;
+	double hours = strtod(text, &end);
+	struct timespec now;
+
+	if (*end || !(hours > 0) || hours > 10000)
+		return false;
+	clock_gettime(CLOCK_REALTIME, &now);
+	p->seconds = (uint64_t)(hours * 3600);
+	p->progress_s = PROGRESS_S;
+	if (!p->first) {
+		p->first = ((uint64_t)now.tv_sec << 20 ^ (uint64_t)now.tv_nsec) % 1000000000000u;
+		p->last = UINT64_MAX;
+	}
+	return true;
+}
+
+static bool parse_one(int c, const char *arg, struct arguments *a)
+{
+	struct plan *p = &a->plan;
+	unsigned n = 0;
+
+	switch (c) {
+	case 's':
+		return parse_range(arg, &p->first, &p->last);
+	case 'H':
+		return parse_hours(arg, p);
+	case 'd':
+		return parse_devices(arg, &p->opt);
+	case 'u':
+		return parse_number(arg, USERS_MAX, &p->opt.users);
+	case 'a':
+		return parse_number(arg, 4000, &p->opt.activities);
+	case 'c':
+		return parse_climate(arg, &p->opt);
+	case 't':
+		if (!parse_number(arg, 10000000, &n))
+			return false;
+		p->seconds = n;
+		return true;
+	case 'j':
+		return parse_number(arg, JOBS_MAX, &p->jobs);
+	case 'b':
+		return set_rule(&p->opt, arg);
+	case 'v':
+		p->opt.trace = true;
+		return true;
+	case 'x':
+		a->expect_failure = true;
+		p->failures = 1;
+		return true;
+	case 'n':
+		a->shrink = false;
+		return true;
+	default:
+		return false;
+	}
 }
 
 static bool parse(int argc, char **argv, struct arguments *a)
 {
 	static const struct option options[] = {
 		{"seeds", required_argument, NULL, 's'},
-		{"devices", required_argument, NULL, 'd'},
+		{"hours", required_argument, NULL, 'H'},
 		{"seconds", required_argument, NULL, 't'},
+		{"devices", required_argument, NULL, 'd'},
+		{"users", required_argument, NULL, 'u'},
+		{"activities", required_argument, NULL, 'a'},
+		{"climate", required_argument, NULL, 'c'},
 		{"break", required_argument, NULL, 'b'},
 		{"jobs", required_argument, NULL, 'j'},
 		{"trace", no_argument, NULL, 'v'},
 		{"expect-failure", no_argument, NULL, 'x'},
+		{"no-shrink", no_argument, NULL, 'n'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	int c;
 
-	*a = (struct arguments){.opt = {.devices = 3}, .jobs = 1};
+	*a = (struct arguments){.plan = {.opt = {.devices = 3, .devices_most = 3},
+					 .jobs = 1,
+					 .failures = FAILURES_MAX},
+				.shrink = true};
 	while ((c = getopt_long(argc, argv, "j:h", options, NULL)) != -1) {
-		if (c == 's' && !parse_seeds(optarg, a))
-			return false;
-		if (c == 'd')
-			a->opt.devices = (unsigned)atoi(optarg);
-		if (c == 't')
-			a->seconds = strtoull(optarg, NULL, 10);
-		if (c == 'j')
-			a->jobs = (unsigned)atoi(optarg);
-		if (c == 'v')
-			a->opt.trace = true;
-		if (c == 'x')
-			a->expect_failure = true;
 		if (c == 'h') {
 			usage(stdout);
 			exit(0);
 		}
-		if (c == '?' || (c == 'b' && !set_rule(&a->opt, optarg)))
+		if (!parse_one(c, optarg, a))
 			return false;
 	}
-	return optind == argc && a->first && a->opt.devices >= 1 &&
-	       a->opt.devices <= DEVICES_MAX - 2 && a->jobs >= 1 && a->jobs <= JOBS_MAX;
-}
-
-/* ---- running ---- */
-
-static bool run_seed(const struct arguments *a, struct board *b, unsigned job, uint64_t seed)
-{
-	static char why[4096];
-
-	b->job[job].seed = seed;
-	bool ok = world_run(seed, &a->opt, &b->job[job].totals, why, sizeof why);
-	b->job[job].seed = 0;
-	if (!ok) {
-		printf("seed %llu: %s\n", (unsigned long long)seed, why);
-		fflush(stdout);
-	}
-	return ok;
-}
-
-static void note_failure(const struct arguments *a, struct board *b)
-{
-	uint64_t n = __atomic_add_fetch(&b->failures, 1, __ATOMIC_SEQ_CST);
-
-	if (a->expect_failure || n >= FAILURES_MAX)
-		b->stop = true;
-}
-
-static void work(const struct arguments *a, struct board *b, unsigned job, time_t end)
-{
-	memvfs_register();
-	while (!b->stop && (!end || time(NULL) < end)) {
-		uint64_t seed = __atomic_fetch_add(&b->next, 1, __ATOMIC_SEQ_CST);
-		if (seed > a->last)
-			break;
-		if (!run_seed(a, b, job, seed))
-			note_failure(a, b);
-	}
-}
-
-static pid_t start(const struct arguments *a, struct board *b, unsigned job, time_t end)
-{
-	fflush(stdout);
-	pid_t pid = fork();
-	if (pid == 0) {
-		work(a, b, job, end);
-		fflush(stdout);
-		_exit(0);
-	}
-	return pid;
-}
-
-/* A process that died took its seed with it: that is a failure, and another one goes on. */
-static void work_in_processes(const struct arguments *a, struct board *b, time_t end)
-{
-	pid_t pid[JOBS_MAX];
-	unsigned left = a->jobs;
-
-	for (unsigned i = 0; i < a->jobs; i++)
-		pid[i] = start(a, b, i, end);
-	while (left) {
-		int status;
-		pid_t done = wait(&status);
-		if (done < 0)
-			return;
-		for (unsigned i = 0; i < a->jobs; i++) {
-			if (pid[i] != done)
-				continue;
-			if (status == 0) {
-				left--;
-				continue;
-			}
-			printf("seed %llu: the process died (status %x)\n",
-			       (unsigned long long)b->job[i].seed, (unsigned)status);
-			note_failure(a, b);
-			pid[i] = start(a, b, i, end);
-		}
-	}
-}
-
-static void report(const struct arguments *a, const struct board *b)
-{
-	struct totals t = {0};
-
-	for (unsigned i = 0; i < a->jobs; i++) {
-		const struct totals *one = &b->job[i].totals;
-		for (unsigned f = 0; f < FAULT_N; f++)
-			t.fault[f] += one->fault[f];
-		t.seeds += one->seeds;
-		t.app_rows += one->app_rows;
-		t.messages += one->messages;
-		t.steps += one->steps;
-		t.batches += one->batches;
-	}
-	printf("%llu seeds of %u devices: %llu writes, %llu messages, %llu engine steps, %llu "
-	       "ingest steps\n",
-	       (unsigned long long)t.seeds, a->opt.devices, (unsigned long long)t.app_rows,
-	       (unsigned long long)t.messages, (unsigned long long)t.steps,
-	       (unsigned long long)t.batches);
-	for (unsigned f = 0; f < FAULT_N; f++)
-		printf("  %8llu %s\n", (unsigned long long)t.fault[f], fault_name[f]);
+	return optind == argc && a->plan.first && a->plan.opt.devices >= a->plan.opt.users;
 }
 
 int main(int argc, char **argv)
 {
+	static struct results r;
 	struct arguments a;
 
 	if (!parse(argc, argv, &a)) {
 		usage(stderr);
 		return 2;
 	}
-	struct board *b =
-		mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (b == MAP_FAILED) {
-		perror("neap_sim: mmap");
-		return 1;
-	}
-	b->next = a.first;
-	time_t end = a.seconds ? time(NULL) + (time_t)a.seconds : 0;
-	if (a.opt.trace)
-		work(&a, b, 0, end); /* in this process, for a debugger */
-	else
-		work_in_processes(&a, b, end);
-	report(&a, b);
-	bool failed = b->failures > 0;
+	run_plan(&a.plan, &r);
+	for (unsigned i = 0; i < r.n_failed && i < SHRUNK_MAX; i++)
+		if (a.shrink && !a.expect_failure && !a.plan.opt.trace)
+			shrink(r.failed[i], &a.plan.opt, SHRINK_S);
+	report(&a.plan, &r.totals);
+	bool failed = r.n_failed > 0;
 	printf("%s\n", failed ? "FAILED" : "ok");
 	return failed != a.expect_failure;
 }

@@ -3,7 +3,9 @@
  * under a virtual clock and a network that loses, repeats, reorders and delays.
  * One seed is one run, repeatable to the byte.
  *
- *   world.c    the clock, the queue of what is to happen, faults and the end's checks
+ *   world.c    the clock, the queue of what is to happen, setting up, healing
+ *   climate.c  how hard a run is, drawn from its seed
+ *   chaos.c    what is done to the system
  *   net.c      the broker: topics, retained heads, what the network does to messages
  *   device.c   an engine with its link, keys and clock, killed and reopened
  *   backend.c  the ingest with its store, killed before publishing or at any write
@@ -23,12 +25,34 @@
 #include "tests/sim/rng.h"
 
 enum sim_bounds {
-	USERS_MAX = 2,
-	DEVICES_MAX = 8, /* in all */
-	TABLES_MAX = 8,
-	ORIGINS_MAX = DEVICES_MAX + 1,
+	USERS_MAX = 64,
+	DEVICES_MAX = 1024, /* in all */
+	TABLES_MAX = 16,
 	FRESH_MAX = 256,  /* append rows of one app transaction */
 	SEALED_KEPT = 64, /* messages recorded to be replayed later */
+};
+
+/* What is done in a run, one thing after the other. */
+enum activity {
+	DO_APP,
+	DO_OPERATOR,
+	DO_LINK_DOWN,
+	DO_KILL,
+	DO_POWER,
+	DO_DIE_AT_WRITE,
+	DO_BACKEND_KILL,
+	DO_BACKEND_DIE,
+	DO_WIPE,
+	DO_HEAD_LOST,
+	DO_CLOCK,
+	DO_SYNC,
+	DO_REPLAY,
+	DO_STORE_BACKUP,
+	DO_STORE_RESTORE,
+	DO_STORE_WIPE,
+	DO_DEVICE_BACKUP,
+	DO_DEVICE_RESTORE,
+	DO_N,
 };
 
 /* What is done to the system; counted and printed. */
@@ -62,19 +86,49 @@ struct totals {
 	uint64_t seeds, app_rows, messages, steps, batches;
 };
 
+/* Weather that a shorter trace may do without; bits of options.calm. */
+enum calm {
+	CALM_LOSS = 1,
+	CALM_REPEAT = 2,
+	CALM_DELAY = 4,
+	CALM_REORDER = 8,
+	CALM_UNPUBLISHED = 16,
+	CALM_SKEW = 32,
+	CALM_N = 6,
+};
+
+enum kind_of_climate {
+	CLIMATE_ANY, /* the seed draws one */
+	CLIMATE_TINY,
+	CLIMATE_DENSE,
+	CLIMATE_MOVING,
+	CLIMATE_WIDE,
+};
+
 struct options {
-	unsigned devices; /* of the first user */
+	unsigned devices, devices_most; /* the seed draws how many; of the first user if … */
+	unsigned users;	     /* 0: one, and now and then another; else spread over them */
+	unsigned activities; /* about so many; 0: the climate's */
+	enum kind_of_climate climate;
 	bool trace;
+	/* Of a run that is cut short (shrink.c): the activities after `stop` do not happen, nor
+	 * those whose flag in `drop` is set, nor the weather in `calm`. */
+	unsigned stop; /* 0: all happen */
+	const bool *drop;
+	unsigned n_drop;
+	uint32_t calm;
 	struct engine_break engine_broken;
 	struct ingest_break ingest_broken;
 };
 
 /* How hard a run is; drawn from the seed, in parts per thousand where not said otherwise. */
 struct climate {
+	enum kind_of_climate kind;
+	bool tiny;	     /* one table, two keys, two columns */
 	uint64_t chaos_ms;   /* length of the part with faults */
 	uint32_t activities; /* about so many things done in it */
 	uint32_t lose, repeat, delay, reorder_ms;
-	uint32_t weight[24]; /* of what is done, see world.c */
+	uint32_t weight[DO_N];
 	uint32_t unpublished, skew, tear;
 	uint32_t set_rows;
 	uint32_t page_bytes, piece_bytes; /* of a page, of a message of a device; 0 default */
@@ -112,11 +166,6 @@ struct token {
 	bool touched; /* updated or deleted since: its values, or its being there, may differ */
 };
 
-struct opener_of {
-	char origin[LIMIT_ID + 1];
-	struct opener *opener;
-};
-
 struct sim_device {
 	struct world *w;
 	struct sim_user *user;
@@ -134,7 +183,7 @@ struct sim_device {
 	uint64_t tick_ms, ticks; /* to notice an engine that spins */
 	struct sealer *up;
 	struct opener *down, *head;
-	struct opener_of changes[ORIGINS_MAX];
+	struct opener **changes;       /* by origin: 0 the server, else the device's index + 1 */
 	uint64_t synced;	       /* newest sync_id that was concluded */
 	uint64_t tokens;	       /* append rows written so far */
 	struct token fresh[FRESH_MAX]; /* of the app's open transaction */
@@ -148,12 +197,13 @@ struct sim_backend {
 	struct ingest *in;
 	struct out_messages out;
 	uint64_t link_run;
-	struct sealer *down[DEVICES_MAX], *changes[USERS_MAX][ORIGINS_MAX], *head[USERS_MAX];
-	struct opener *up[DEVICES_MAX];
-	uint64_t wake_ms;	 /* handles what has arrived then; UINT64_MAX: nothing has */
-	uint64_t tick_ms;	 /* upkeep then */
-	struct memimage *backup; /* NULL: none yet */
-	bool restored;		 /* the store lost what was committed: append rows may be missing */
+	struct sealer **down, **head; /* by device, by user */
+	struct sealer **changes;      /* by user and origin, see sim_device */
+	struct opener **up;	      /* by device */
+	uint64_t wake_ms;	      /* handles what has arrived then; UINT64_MAX: nothing has */
+	uint64_t tick_ms;	      /* upkeep then */
+	struct memimage *backup;      /* NULL: none yet */
+	bool restored; /* the store lost what was committed: append rows may be missing */
 };
 
 /* Something that is to happen: a message's arrival or a delayed event of a link. */
@@ -195,7 +245,8 @@ struct world {
 
 	unsigned n_user, n_device, n_table;
 	struct sim_user user[USERS_MAX];
-	struct sim_device device[DEVICES_MAX];
+	unsigned cap_device;
+	struct sim_device *device; /* n_device of cap_device exist by now */
 	struct sim_table const *table[TABLES_MAX];
 	struct sim_backend backend;
 
@@ -205,6 +256,7 @@ struct world {
 	struct item **inbox; /* of the backend */
 	size_t n_inbox, cap_inbox;
 	struct buf retained[USERS_MAX];
+	unsigned n_activity; /* activities so far */
 	struct recorded recorded[SEALED_KEPT];
 	size_t n_recorded;
 
@@ -216,9 +268,16 @@ struct world {
 	char why[4096];
 };
 
+/* The part of a run before its faults were healed, as it turned out. */
+struct outcome {
+	bool ok;
+	char why[4096];
+	unsigned activities;
+};
+
 /* world.c */
-bool world_run(uint64_t seed, const struct options *opt, struct totals *totals, char *why,
-	       size_t why_size);
+void world_run(uint64_t seed, const struct options *opt, struct totals *totals,
+	       struct outcome *out);
 void sim_fail(struct world *w, const char *fmt, ...) NEAP_PRINTF(2, 3);
 void sim_trace(const struct world *w, const char *fmt, ...) NEAP_PRINTF(2, 3);
 void sim_fault(struct world *w, enum fault f);
@@ -226,6 +285,19 @@ void sim_fault(struct world *w, enum fault f);
 void sim_clock(const struct world *w, const struct sim_device *d);
 struct item *queue_add(struct world *w, enum item_type type, uint64_t after_ms, int device);
 void item_free(struct item *it);
+
+/* Which device has this name, an origin's or a topic's; NULL none. */
+struct sim_device *device_named(struct world *w, const char *name);
+
+/* climate.c */
+void draw_climate(struct world *w);
+void choose_tables(struct world *w);
+
+/* chaos.c */
+/* The part of a run with faults: activities, and what comes of them. */
+void chaos(struct world *w);
+/* Does one thing that is due; false if nothing is before `limit`, which is then the time. */
+bool do_next(struct world *w, uint64_t limit);
 
 /* net.c */
 /* Publishes sealed bytes on a topic; `from` as queue_add's device. */

@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,38 +28,7 @@ const char *const fault_name[FAULT_N] = {
 	[FAULT_DEVICE_RESTORED] = "devices restored from a copy",
 };
 
-enum activity {
-	DO_APP,
-	DO_OPERATOR,
-	DO_LINK_DOWN,
-	DO_KILL,
-	DO_POWER,
-	DO_DIE_AT_WRITE,
-	DO_BACKEND_KILL,
-	DO_BACKEND_DIE,
-	DO_WIPE,
-	DO_HEAD_LOST,
-	DO_CLOCK,
-	DO_SYNC,
-	DO_REPLAY,
-	DO_STORE_BACKUP,
-	DO_STORE_RESTORE,
-	DO_STORE_WIPE,
-	DO_DEVICE_BACKUP,
-	DO_DEVICE_RESTORE,
-	DO_N,
-};
-
-static const uint32_t base_weight[DO_N] = {
-	[DO_APP] = 120,	       [DO_OPERATOR] = 10,     [DO_LINK_DOWN] = 8,
-	[DO_KILL] = 5,	       [DO_POWER] = 4,	       [DO_DIE_AT_WRITE] = 8,
-	[DO_BACKEND_KILL] = 3, [DO_BACKEND_DIE] = 5,   [DO_WIPE] = 2,
-	[DO_HEAD_LOST] = 2,    [DO_CLOCK] = 4,	       [DO_SYNC] = 4,
-	[DO_REPLAY] = 6,       [DO_STORE_BACKUP] = 6,  [DO_STORE_RESTORE] = 4,
-	[DO_STORE_WIPE] = 2,   [DO_DEVICE_BACKUP] = 8, [DO_DEVICE_RESTORE] = 5,
-};
-
-enum { HEAL_ROUNDS = 3, HEAL_ROUND_MS = 30 * 60 * 1000, EVENTS_MAX = 200000 };
+enum { HEAL_ROUNDS = 3, HEAL_ROUND_MS = 30 * 60 * 1000, EVENTS_MAX = 50000 /* a device */ };
 
 /* ---- reporting ---- */
 
@@ -97,6 +67,14 @@ void sim_fault(struct world *w, enum fault f)
 void sim_clock(const struct world *w, const struct sim_device *d)
 {
 	memvfs_set_now(d ? device_wall_ms(d) : w->now_ms);
+}
+
+struct sim_device *device_named(struct world *w, const char *name)
+{
+	char *end;
+	unsigned long i = name[0] == 'd' ? strtoul(name + 1, &end, 10) : ULONG_MAX;
+
+	return i < w->n_device && strcmp(w->device[i].name, name) == 0 ? &w->device[i] : NULL;
 }
 
 /* ---- what is to happen ---- */
@@ -200,159 +178,56 @@ static void do_item(struct world *w, struct item *it)
 	}
 }
 
-/* ---- faults ---- */
-
-static struct sim_device *any_device(struct world *w)
-{
-	return &w->device[rng_below(&w->chance, w->n_device)];
-}
-
-static void change_clock(struct sim_device *d)
-{
-	struct world *w = d->w;
-	int64_t to = 0;
-
-	if (rng_chance(&w->chance, 700))
-		to = (int64_t)rng_range(&w->chance, 0, 1200000) - 600000;
-	sim_fault(w, FAULT_CLOCK_JUMP);
-	sim_trace(w, "%s   clock %lld ms off", d->name, (long long)to);
-	d->skew_ms = to;
-}
-
-static void wipe(struct world *w)
-{
-	sim_fault(w, FAULT_BROKER_WIPED);
-	sim_trace(w, "broker wiped");
-	net_wipe(w);
-	queue_add(w, ITEM_BROKER, rng_range(&w->chance, 1, 5000), -1);
-}
-
-static void act(struct world *w, enum activity a)
-{
-	struct sim_device *d = any_device(w);
-
-	switch (a) {
-	case DO_APP:
-		app_write(d);
-		break;
-	case DO_OPERATOR:
-		operator_write(w);
-		break;
-	case DO_LINK_DOWN:
-		sim_fault(w, FAULT_LINK_CUT);
-		device_link_down(d);
-		break;
-	case DO_KILL:
-		device_kill(d, false);
-		break;
-	case DO_POWER:
-		device_kill(d, true);
-		break;
-	case DO_DIE_AT_WRITE:
-		device_die_at_write(d);
-		break;
-	case DO_BACKEND_KILL:
-		backend_kill(w);
-		break;
-	case DO_BACKEND_DIE:
-		backend_die_at_write(w);
-		break;
-	case DO_WIPE:
-		wipe(w);
-		break;
-	case DO_HEAD_LOST:
-		sim_fault(w, FAULT_HEAD_LOST);
-		buf_clear(&w->retained[d->user - w->user]);
-		break;
-	case DO_CLOCK:
-		change_clock(d);
-		break;
-	case DO_SYNC:
-		device_step(d, &(struct event){.type = EV_SYNC, .sync_id = 1});
-		break;
-	case DO_STORE_BACKUP:
-		backend_backup(w);
-		break;
-	case DO_STORE_RESTORE:
-		backend_restore(w);
-		break;
-	case DO_STORE_WIPE:
-		backend_wipe(w);
-		break;
-	case DO_DEVICE_BACKUP:
-		device_backup(d);
-		break;
-	case DO_DEVICE_RESTORE:
-		device_restore(d);
-		break;
-	default:
-		net_replay(w);
-	}
-}
-
-static enum activity choose(struct world *w)
-{
-	uint32_t sum = 0;
-
-	for (unsigned i = 0; i < DO_N; i++)
-		sum += w->c.weight[i];
-	uint32_t at = rng_below(&w->chance, sum);
-	unsigned i = 0;
-	for (; at >= w->c.weight[i]; i++)
-		at -= w->c.weight[i];
-	return (enum activity)i;
-}
-
 /* ---- the loop ---- */
 
-/* When the next thing happens, at most `limit`. */
-static uint64_t next_ms(const struct world *w, uint64_t limit)
+/* When a device has something to do by itself. */
+static uint64_t device_due_ms(const struct sim_device *d)
 {
-	uint64_t t = limit;
+	uint64_t due = engine_deadline_ms(d->en);
 
-	if (w->n_queue && w->queue[0]->at_ms < t)
-		t = w->queue[0]->at_ms;
-	if (w->backend.wake_ms < t)
-		t = w->backend.wake_ms;
-	if (w->backend.tick_ms < t)
-		t = w->backend.tick_ms;
-	for (unsigned i = 0; i < w->n_device; i++) {
-		const struct sim_device *d = &w->device[i];
-		uint64_t due = engine_deadline_ms(d->en);
-		if (!d->link && d->link_up_at < due)
-			due = d->link_up_at;
-		if (due < t)
-			t = due;
-	}
-	return t > w->now_ms ? t : w->now_ms;
+	return !d->link && d->link_up_at < due ? d->link_up_at : due;
 }
 
-/* Does one thing that is due; false if nothing is before `limit`, which is then the time. */
-static bool do_next(struct world *w, uint64_t limit)
+static void do_due(struct sim_device *d)
 {
-	w->now_ms = next_ms(w, limit);
-	if (w->now_ms >= limit)
-		return false;
-	if (w->n_queue && w->queue[0]->at_ms <= w->now_ms) {
-		do_item(w, queue_take(w));
-		return true;
-	}
-	if (w->backend.wake_ms <= w->now_ms) {
-		backend_run(w);
-		return true;
-	}
+	if (!d->link && d->link_up_at <= d->w->now_ms)
+		device_link_up(d);
+	else
+		device_step(d, &(struct event){.type = EV_TICK});
+}
+
+bool do_next(struct world *w, uint64_t limit)
+{
+	struct sim_backend *b = &w->backend;
+	struct sim_device *first = NULL;
+	uint64_t device_ms = UINT64_MAX;
+
 	for (unsigned i = 0; i < w->n_device; i++) {
-		struct sim_device *d = &w->device[i];
-		if (!d->link && d->link_up_at <= w->now_ms) {
-			device_link_up(d);
-			return true;
-		}
-		if (engine_deadline_ms(d->en) <= w->now_ms) {
-			device_step(d, &(struct event){.type = EV_TICK});
-			return true;
+		uint64_t due = device_due_ms(&w->device[i]);
+		if (due < device_ms) {
+			device_ms = due;
+			first = &w->device[i];
 		}
 	}
-	backend_tick(w);
+	uint64_t item_ms = w->n_queue ? w->queue[0]->at_ms : UINT64_MAX;
+	uint64_t at = item_ms < device_ms ? item_ms : device_ms;
+	if (b->wake_ms < at)
+		at = b->wake_ms;
+	if (b->tick_ms < at)
+		at = b->tick_ms;
+	if (at < w->now_ms)
+		at = w->now_ms;
+	w->now_ms = at < limit ? at : limit;
+	if (at >= limit)
+		return false;
+	if (item_ms <= at)
+		do_item(w, queue_take(w));
+	else if (b->wake_ms <= at)
+		backend_run(w);
+	else if (device_ms <= at)
+		do_due(first);
+	else
+		backend_tick(w);
 	return true;
 }
 
@@ -395,7 +270,7 @@ static void sync_all(struct world *w, uint64_t id, unsigned rounds)
 		for (unsigned i = 0; i < w->n_device && !w->failed; i++)
 			device_step(&w->device[i], &(struct event){.type = EV_SYNC, .sync_id = id});
 		while (!w->failed && !all_synced(w, id) && do_next(w, end))
-			if (++events > EVENTS_MAX)
+			if (++events > (size_t)EVENTS_MAX * w->n_device)
 				sim_fail(w, "no end after %zu events", events);
 		if (!w->failed && !all_synced(w, id))
 			fail_not_synced(w, id);
@@ -408,24 +283,11 @@ static void warm_up(struct world *w)
 	w->healed = true;
 	for (unsigned i = 0; i < w->n_device; i++)
 		w->device[i].link_up_at = w->now_ms + i;
-	for (unsigned u = 0; u < w->n_user && w->c.moving; u++)
-		app_prefill(&w->device[u ? w->opt->devices : 0]);
+	for (unsigned i = 0; i < w->n_device && w->c.moving; i++)
+		if (i == 0 || w->device[i].user != w->device[i - 1].user)
+			app_prefill(&w->device[i]);
 	sync_all(w, 10, 2);
 	w->healed = false;
-}
-
-static void chaos(struct world *w)
-{
-	uint64_t end = w->now_ms + w->c.chaos_ms;
-	uint64_t mean = w->c.chaos_ms / w->c.activities;
-
-	while (w->now_ms < end && !w->failed) {
-		uint64_t next = w->now_ms + 1 + rng_range(&w->chance, 0, 2 * mean);
-		while (!w->failed && do_next(w, next))
-			;
-		if (!w->failed)
-			act(w, choose(w));
-	}
 }
 
 /* No more faults: everyone comes back, and after a few rounds all must be the same. */
@@ -448,75 +310,40 @@ static void heal(struct world *w)
 
 /* ---- a run ---- */
 
-static void draw_climate(struct world *w)
+/* How many devices the first user has, and how many a second one, if the options do not say. */
+static unsigned draw_devices(struct world *w, unsigned *first)
 {
-	struct rng *r = &w->chance;
-	struct climate *c = &w->c;
-	static const uint32_t swarm[] = {0, 1, 1, 3};
-	bool restores = rng_chance(r, 150); /* of the store or of devices, from copies */
+	const struct options *o = w->opt;
+	unsigned n = (unsigned)rng_range(&w->chance, o->devices, o->devices_most);
+	unsigned others = rng_chance(&w->chance, 300) ? 2 : 0;
 
-	bool hot = rng_chance(r, 500); /* everyone at the same few cells at once */
-	c->chaos_ms = hot ? rng_range(r, 2000, 60000) : rng_range(r, 20, 900) * 1000;
-	c->activities = (uint32_t)rng_range(r, 20, 120);
-	c->keys = hot ? (uint32_t)rng_range(r, 1, 2) : (uint32_t)rng_range(r, 2, 6);
-	c->tables = hot ? 150 : 450;
-	c->moving = rng_chance(r, hot ? 700 : 200) ? (uint32_t)rng_range(r, 3, 16) : 0;
-	c->dense = c->moving && rng_chance(r, 600);
-	c->warm = c->moving || rng_chance(r, 300);
-	c->lose = rng_chance(r, 700) ? rng_below(r, 250) : 0;
-	c->repeat = rng_chance(r, 600) ? rng_below(r, 150) : 0;
-	c->delay = rng_chance(r, 500) ? rng_below(r, 100) : 0;
-	c->reorder_ms = rng_chance(r, 700) ? rng_below(r, 3000) : 5;
-	c->unpublished = rng_chance(r, 500) ? rng_below(r, 60) : 0;
-	c->skew = rng_chance(r, 500) ? 700 : 0;
-	c->tear = 500;
-	c->set_rows = rng_chance(r, 500) ? (uint32_t)rng_range(r, 1, 12) : 0;
-	for (unsigned i = 0; i < DO_N; i++)
-		c->weight[i] = base_weight[i] * swarm[rng_below(r, 4)];
-	for (unsigned i = DO_STORE_BACKUP; i <= DO_DEVICE_RESTORE && !restores; i++)
-		c->weight[i] = 0;
-	c->weight[DO_APP] += base_weight[DO_APP];
-	c->page_bytes = rng_chance(r, 600) ? (uint32_t)rng_range(r, 60, 2000) : 0;
-	c->piece_bytes = rng_chance(r, 200) ? (uint32_t)rng_range(r, 150, 1000) : 0;
-	if (c->dense) {
-		/* Much at once, so that answers, broadcasts and writes cross each other. */
-		c->activities = (uint32_t)rng_range(r, 60, 160);
-		c->chaos_ms = c->activities * rng_range(r, 15, 80);
-		c->reorder_ms = (uint32_t)rng_range(r, 30, 400);
-		c->lose /= 8;
-		c->delay = 0;
-	}
-	/* Calm seeds find what faults would hide. */
-	if (rng_chance(r, 100)) {
-		c->lose = c->repeat = c->delay = c->unpublished = c->skew = 0;
-		for (unsigned i = 0; i < DO_N; i++)
-			c->weight[i] = i == DO_APP || i == DO_OPERATOR ? base_weight[i] : 0;
-	}
-}
-
-static void choose_tables(struct world *w)
-{
-	while (w->n_table == 0)
-		for (unsigned i = 0; i < n_sim_tables; i++)
-			if (rng_chance(&w->chance, w->c.tables))
-				w->table[w->n_table++] = &sim_tables[i];
+	if (w->c.kind == CLIMATE_TINY)
+		others = 0;
+	*first = n;
+	w->n_user = o->users ? o->users : others ? 2 : 1;
+	if (o->users)
+		*first = (n + o->users - 1) / o->users;
+	return o->users ? n : n + others;
 }
 
 static void set_up(struct world *w)
 {
-	unsigned others = rng_chance(&w->chance, 300) ? 2 : 0;
+	unsigned first, n;
 
 	draw_climate(w);
 	choose_tables(w);
-	w->n_user = others ? 2 : 1;
+	n = draw_devices(w, &first);
 	for (unsigned u = 0; u < w->n_user; u++) {
 		snprintf(w->user[u].name, sizeof w->user[u].name, "user%u", u);
 		rng_bytes(&w->ids, w->user[u].group.at, KEY_LEN);
 	}
+	w->cap_device = n;
+	w->device = calloc(n, sizeof *w->device);
+	assert(w->device);
 	backend_open(w);
-	for (unsigned i = 0; i < w->opt->devices + others && !w->failed; i++) {
+	for (unsigned i = 0; i < n && !w->failed; i++) {
 		w->n_device++;
-		device_init(w, i, &w->user[i < w->opt->devices ? 0 : 1]);
+		device_init(w, i, &w->user[i / first]);
 	}
 }
 
@@ -529,14 +356,14 @@ static void tear_down(struct world *w)
 	net_free(w);
 	for (size_t i = 0; i < w->n_queue; i++)
 		item_free(w->queue[i]);
+	free(w->device);
 	free(w->queue);
 	free(w->inbox);
 	free(w->token);
 	memvfs_clear();
 }
 
-bool world_run(uint64_t seed, const struct options *opt, struct totals *totals, char *why,
-	       size_t why_size)
+void world_run(uint64_t seed, const struct options *opt, struct totals *totals, struct outcome *out)
 {
 	struct world *w = calloc(1, sizeof *w);
 
@@ -558,10 +385,10 @@ bool world_run(uint64_t seed, const struct options *opt, struct totals *totals, 
 		heal(w);
 	if (!w->failed)
 		check_all(w);
-	bool ok = !w->failed;
-	snprintf(why, why_size, "%s", w->why);
+	out->ok = !w->failed;
+	out->activities = w->n_activity;
+	memcpy(out->why, w->why, sizeof out->why);
 	tear_down(w);
 	totals->seeds++;
 	free(w);
-	return ok;
 }
