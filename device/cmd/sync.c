@@ -41,7 +41,8 @@ static int sync_one(const char *db, uint64_t timeout_ms)
 	struct bar bar = {.began_ms = mono_ms(), .terminal = isatty(STDERR_FILENO)};
 	struct err e = {0};
 	json_t *status = NULL;
-	int rc = agent_sync(db, timeout_ms, draw, &bar, &status, &e);
+	const struct agent_progress progress = {.fn = draw, .ctx = &bar, .status = &status};
+	int rc = agent_sync(db, timeout_ms, NULL, &progress, &e);
 
 	if (bar.drawn)
 		fprintf(stderr, "\r\033[K");

@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include "device/shell/clock.h"
+#include "device/shell/pollset.h"
 
 enum { WAIT_MAX_MS = 60 * 1000 };
 
 struct agent {
 	struct http *http;
 	int stop;
+	struct pollset *set; /* of all descriptors, once someone asked for one */
 	size_t n;
 	struct node *node[AGENT_NODES];
 };
@@ -38,12 +40,18 @@ void agent_free(struct agent *a)
 {
 	if (!a)
 		return;
-	for (size_t i = 0; i < a->n; i++)
-		node_close(a->node[i]);
+	agent_clear(a);
+	pollset_free(a->set);
 	http_free(a->http);
 	if (a->stop >= 0)
 		close(a->stop);
 	free(a);
+}
+
+void agent_clear(struct agent *a)
+{
+	while (a->n > 0)
+		node_close(a->node[--a->n]);
 }
 
 int agent_add(struct agent *a, const char *db, const struct node_owner *owner, struct node **node,
@@ -66,10 +74,24 @@ void agent_stop(struct agent *a)
 	(void)!write(a->stop, &one, sizeof one);
 }
 
+void agent_wake(struct agent *a)
+{
+	agent_stop(a); /* which agent_step forgets */
+}
+
+static bool stopped(const struct agent *a)
+{
+	uint64_t count;
+
+	return read(a->stop, &count, sizeof count) > 0;
+}
+
 static int wait_ms(const struct agent *a, uint64_t until_ms)
 {
-	uint64_t at = until_ms, now = mono_ms();
+	uint64_t at = http_deadline_ms(a->http), now = mono_ms();
 
+	if (until_ms < at)
+		at = until_ms;
 	for (size_t i = 0; i < a->n; i++) {
 		uint64_t d = node_deadline_ms(a->node[i]);
 		if (d < at)
@@ -80,34 +102,74 @@ static int wait_ms(const struct agent *a, uint64_t until_ms)
 	return at - now < WAIT_MAX_MS ? (int)(at - now) : WAIT_MAX_MS;
 }
 
+static size_t descriptors(const struct agent *a, struct pollfd out[static AGENT_FDS])
+{
+	size_t n = 0;
+
+	out[n++] = (struct pollfd){.fd = a->stop, .events = POLLIN};
+	out[n++] = (struct pollfd){.fd = http_fd(a->http), .events = POLLIN};
+	for (size_t i = 0; i < a->n; i++)
+		n += node_fds(a->node[i], out + n);
+	return n;
+}
+
+static int step_all(struct agent *a, struct err *e)
+{
+	http_step(a->http);
+	for (size_t i = 0; i < a->n; i++) {
+		TRY(node_check_file(a->node[i], e));
+		node_step(a->node[i]);
+	}
+	return NE_OK;
+}
+
 int agent_run(struct agent *a, uint64_t until_ms, struct err *e)
 {
-	struct pollfd fds[HTTP_EXTRA_MAX];
-	uint64_t count;
+	struct pollfd fds[AGENT_FDS];
 
 	for (;;) {
-		for (size_t i = 0; i < a->n; i++) {
-			TRY(node_check_file(a->node[i], e));
-			node_step(a->node[i]);
-		}
-		if (read(a->stop, &count, sizeof count) > 0)
+		TRY(step_all(a, e));
+		if (stopped(a))
 			return NE_OK;
 		if (mono_ms() >= until_ms)
 			return err_set(e, NE_TIMEOUT, "not done in time");
-		size_t n = 0;
-		fds[n++] = (struct pollfd){.fd = a->stop, .events = POLLIN};
-		for (size_t i = 0; i < a->n; i++)
-			n += node_fds(a->node[i], fds + n);
-		TRY(http_wait(a->http, fds, n, wait_ms(a, until_ms), e));
+		size_t n = descriptors(a, fds);
+		if (poll(fds, (nfds_t)n, wait_ms(a, until_ms)) < 0 && errno != EINTR)
+			return err_set(e, NE_INTERNAL, "poll: %s", strerror(errno));
 	}
+}
+
+static int watch_descriptors(struct agent *a, struct err *e)
+{
+	struct pollfd fds[AGENT_FDS];
+
+	return pollset_watch(a->set, fds, descriptors(a, fds), e);
+}
+
+int agent_fd(struct agent *a, int *fd, struct err *e)
+{
+	if (!a->set)
+		TRY(pollset_new(&a->set, e));
+	TRY(watch_descriptors(a, e));
+	*fd = pollset_fd(a->set);
+	return NE_OK;
+}
+
+int agent_step(struct agent *a, int *wait, struct err *e)
+{
+	(void)stopped(a);
+	TRY(step_all(a, e));
+	if (a->set)
+		TRY(watch_descriptors(a, e));
+	*wait = wait_ms(a, UINT64_MAX);
+	return NE_OK;
 }
 
 /* --- one sync --- */
 
 struct waiter {
 	struct agent *agent;
-	void (*progress)(void *ctx, const json_t *status);
-	void *ctx;
+	const struct agent_progress *progress;
 	json_t *status;
 	struct err end;
 	bool ended;
@@ -119,8 +181,16 @@ static void see(struct waiter *w, const json_t *status)
 		return;
 	json_decref(w->status);
 	w->status = json_deep_copy(status);
-	if (w->progress)
-		w->progress(w->ctx, status);
+	if (w->progress && w->progress->fn)
+		w->progress->fn(w->progress->ctx, status);
+}
+
+static void give(struct waiter *w)
+{
+	if (w->progress && w->progress->status)
+		*w->progress->status = w->status;
+	else
+		json_decref(w->status);
 }
 
 static void on_sync(void *ctx, int code, const char *text, const json_t *status)
@@ -150,17 +220,16 @@ static int timed_out(const struct waiter *w, struct err *e)
 		       (long long)pending, reason && *reason ? "; " : "", reason ? reason : "");
 }
 
-static int sync_here(const char *db, uint64_t timeout_ms, struct waiter *w, struct err *e)
+static int sync_node(struct waiter *w, struct node *node, uint64_t timeout_ms, struct err *e)
 {
-	const struct node_owner owner = {0};
-	struct node *node;
+	int rc = node_sync(node, timeout_ms > 0, on_sync, w, e);
 
-	TRY(agent_new(&w->agent, e));
-	int rc = agent_add(w->agent, db, &owner, &node, e);
-	if (!rc)
-		rc = node_sync(node, timeout_ms > 0, on_sync, w, e);
-	if (!rc && !w->ended)
-		rc = agent_run(w->agent, timeout_ms ? mono_ms() + timeout_ms : UINT64_MAX, e);
+	const uint64_t until_ms = timeout_ms ? mono_ms() + timeout_ms : UINT64_MAX;
+
+	/* An agent_wake of before ends a run, too. */
+	while (!rc && !w->ended)
+		rc = agent_run(w->agent, until_ms, e);
+	node_sync_cancel(node, w);
 	if (rc == NE_TIMEOUT && !w->ended) {
 		json_t *status = NULL;
 		if (!node_status(node, &status, e))
@@ -173,15 +242,37 @@ static int sync_here(const char *db, uint64_t timeout_ms, struct waiter *w, stru
 		if (rc)
 			rc = err_set(e, rc, "%s", w->end.text);
 	}
+	return rc;
+}
+
+int agent_sync_node(struct agent *a, struct node *node, uint64_t timeout_ms,
+		    const struct agent_progress *progress, struct err *e)
+{
+	struct waiter w = {.agent = a, .progress = progress};
+	int rc = sync_node(&w, node, timeout_ms, e);
+
+	give(&w);
+	return rc;
+}
+
+static int sync_here(const char *db, uint64_t timeout_ms, const struct node_owner *owner,
+		     struct waiter *w, struct err *e)
+{
+	const struct node_owner nobody = {0};
+	struct node *node;
+
+	TRY(agent_new(&w->agent, e));
+	int rc = agent_add(w->agent, db, owner ? owner : &nobody, &node, e);
+	if (!rc)
+		rc = sync_node(w, node, timeout_ms, e);
 	agent_free(w->agent);
 	return rc;
 }
 
-int agent_sync(const char *db, uint64_t timeout_ms,
-	       void (*progress)(void *ctx, const json_t *status), void *ctx, json_t **status,
-	       struct err *e)
+int agent_sync(const char *db, uint64_t timeout_ms, const struct node_owner *owner,
+	       const struct agent_progress *progress, struct err *e)
 {
-	struct waiter w = {.progress = progress, .ctx = ctx};
+	struct waiter w = {.progress = progress};
 	struct paths p;
 	int fd;
 
@@ -189,7 +280,7 @@ int agent_sync(const char *db, uint64_t timeout_ms,
 	int rc = lock_take(&p, 0, &fd, e);
 	if (!rc) {
 		lock_drop(fd);
-		rc = sync_here(db, timeout_ms, &w, e);
+		rc = sync_here(db, timeout_ms, owner, &w, e);
 	} else if (rc == NE_LOCKED) {
 		json_t *request = json_pack("{s:s, s:b}", "op", "sync", "patient", timeout_ms > 0);
 		rc = request ? control_call(&p, request, timeout_ms, on_line, &w, e)
@@ -199,11 +290,8 @@ int agent_sync(const char *db, uint64_t timeout_ms,
 			rc = timed_out(&w, e);
 		else if (rc == NE_UNREACHABLE && !w.status)
 			/* A short command holds it, or an engine that is just starting. */
-			rc = sync_here(db, timeout_ms, &w, e);
+			rc = sync_here(db, timeout_ms, owner, &w, e);
 	}
-	if (status)
-		*status = w.status;
-	else
-		json_decref(w.status);
+	give(&w);
 	return rc;
 }

@@ -46,7 +46,7 @@ static int post_login(const struct bind_request *r, struct login *l, struct err 
 		      : err_set(e, NE_USAGE, "the password is not valid UTF-8");
 	login_body_free(body);
 	while (!rc && !l->ended)
-		rc = http_wait(http, NULL, 0, 1000, e);
+		rc = http_wait(http, 1000, e);
 	http_free(http);
 	if (!rc && l->end.code)
 		rc = err_set(e, l->end.code, "%s", l->end.text);

@@ -4,9 +4,14 @@
 #include <errno.h>
 #include <jansson.h>
 #include <openssl/crypto.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "device/shell/clock.h"
 
 enum {
 	CONNECT_TIMEOUT_MS = 10 * 1000,
@@ -29,6 +34,8 @@ struct request {
 
 struct http {
 	CURLM *multi;
+	int epoll;	      /* of curl's sockets */
+	uint64_t deadline_ms; /* mono, curl's timer; UINT64_MAX none */
 	struct request *list;
 };
 
@@ -40,15 +47,54 @@ static void init_once(void)
 	global = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+/* curl tells which sockets it waits for … */
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx)
+{
+	const struct http *h = ctx;
+	struct epoll_event ev = {.data.fd = fd};
+
+	(void)easy;
+	(void)socket_ctx;
+	if (what == CURL_POLL_REMOVE) {
+		(void)epoll_ctl(h->epoll, EPOLL_CTL_DEL, fd, NULL);
+		return 0;
+	}
+	ev.events = (what & CURL_POLL_IN ? EPOLLIN : 0U) | (what & CURL_POLL_OUT ? EPOLLOUT : 0U);
+	if (epoll_ctl(h->epoll, EPOLL_CTL_MOD, fd, &ev) == 0)
+		return 0;
+	return errno == ENOENT && epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : -1;
+}
+
+/* … and how long. */
+static int on_timer(CURLM *multi, long wait_ms, void *ctx)
+{
+	struct http *h = ctx;
+
+	(void)multi;
+	h->deadline_ms = wait_ms < 0 ? UINT64_MAX : mono_ms() + (uint64_t)wait_ms;
+	return 0;
+}
+
+static bool start_multi(struct http *h)
+{
+	h->multi = global == CURLE_OK ? curl_multi_init() : NULL;
+	return h->multi &&
+	       curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+	       curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h) == CURLM_OK &&
+	       curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+	       curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h) == CURLM_OK;
+}
+
 int http_new(struct http **out, struct err *e)
 {
 	pthread_once(&once, init_once);
 	struct http *h = calloc(1, sizeof *h);
 	if (!h)
 		return err_set(e, NE_MEMORY, "out of memory");
-	h->multi = global == CURLE_OK ? curl_multi_init() : NULL;
-	if (!h->multi) {
-		free(h);
+	h->deadline_ms = UINT64_MAX;
+	h->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (h->epoll < 0 || !start_multi(h)) {
+		http_free(h);
 		return err_set(e, NE_INTERNAL, "the HTTP client did not start");
 	}
 	*out = h;
@@ -83,7 +129,10 @@ void http_free(struct http *h)
 		return;
 	while (h->list)
 		request_free(h, h->list);
-	curl_multi_cleanup(h->multi);
+	if (h->multi)
+		curl_multi_cleanup(h->multi);
+	if (h->epoll >= 0)
+		close(h->epoll);
 	free(h);
 }
 
@@ -310,33 +359,52 @@ static void finish_all(struct http *h)
 	}
 }
 
-int http_wait(struct http *h, struct pollfd *extra, size_t n, int timeout_ms, struct err *e)
+int http_fd(const struct http *h)
 {
-	struct curl_waitfd wait[HTTP_EXTRA_MAX];
+	return h->epoll;
+}
+
+uint64_t http_deadline_ms(const struct http *h)
+{
+	return h->list ? h->deadline_ms : UINT64_MAX;
+}
+
+static int curl_events(uint32_t events)
+{
+	return (events & EPOLLIN ? CURL_CSELECT_IN : 0) |
+	       (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+	       (events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+}
+
+void http_step(struct http *h)
+{
+	struct epoll_event ev[16];
 	int running;
 
-	if (n > HTTP_EXTRA_MAX)
-		return err_set(e, NE_LIMIT, "too many descriptors to wait for");
-	if (!h->list) { /* without a request this is a plain poll */
-		if (poll(extra, (nfds_t)n, timeout_ms) < 0 && errno != EINTR)
-			return err_set(e, NE_INTERNAL, "poll: %s", strerror(errno));
-		return NE_OK;
+	if (!h->list)
+		return;
+	if (mono_ms() >= h->deadline_ms) {
+		h->deadline_ms = UINT64_MAX; /* before: curl sets a new one in the call */
+		(void)curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
-	for (size_t i = 0; i < n; i++)
-		wait[i] = (struct curl_waitfd){
-			.fd = extra[i].fd,
-			.events = (short)(CURL_WAIT_POLLIN |
-					  (extra[i].events & POLLOUT ? CURL_WAIT_POLLOUT : 0)),
-		};
-	curl_multi_perform(h->multi, &running);
-	if (running > 0) {
-		if (curl_multi_poll(h->multi, wait, (unsigned)n, timeout_ms, NULL) != CURLM_OK)
-			return err_set(e, NE_INTERNAL, "the HTTP client failed to wait");
-		curl_multi_perform(h->multi, &running);
-	}
+	int n = epoll_wait(h->epoll, ev, sizeof ev / sizeof ev[0], 0);
+	for (int i = 0; i < n; i++)
+		(void)curl_multi_socket_action(h->multi, ev[i].data.fd, curl_events(ev[i].events),
+					       &running);
 	finish_all(h);
-	/* curl does not tell which ones: ask again, without waiting. */
-	if (n > 0 && poll(extra, (nfds_t)n, 0) < 0 && errno != EINTR)
+}
+
+int http_wait(struct http *h, int timeout_ms, struct err *e)
+{
+	struct pollfd p = {.fd = h->epoll, .events = POLLIN};
+	uint64_t now = mono_ms(), at = http_deadline_ms(h);
+
+	if (at <= now)
+		timeout_ms = 0;
+	else if (at - now < (uint64_t)timeout_ms)
+		timeout_ms = (int)(at - now);
+	if (poll(&p, 1, timeout_ms) < 0 && errno != EINTR)
 		return err_set(e, NE_INTERNAL, "poll: %s", strerror(errno));
+	http_step(h);
 	return NE_OK;
 }

@@ -1,19 +1,15 @@
 /*
  * The HTTPS client of login and refresh: one JSON body up, one down. https
  * only, no redirects, no proxy, TLS 1.2 or newer, an explicit CA if one is given.
- * It runs inside the caller's poll loop; nothing here blocks but http_wait.
+ * It runs inside the caller's poll loop by one descriptor and one deadline;
+ * nothing here blocks but http_wait.
  */
 #ifndef NEAP_DEVICE_SHELL_HTTP_H
 #define NEAP_DEVICE_SHELL_HTTP_H
 
-#include <poll.h>
-
 #include "common/bytes.h"
 
-enum {
-	HTTP_BODY_MAX = 64 * 1024, /* bytes of an answer; a longer one is NE_LIMIT */
-	HTTP_EXTRA_MAX = 256,	   /* descriptors of the caller in http_wait */
-};
+enum { HTTP_BODY_MAX = 64 * 1024 }; /* bytes of an answer; a longer one is NE_LIMIT */
 
 struct http;
 
@@ -38,7 +34,7 @@ NEAP_CHECK int http_new(struct http **out, struct err *e);
 void http_free(struct http *h);
 
 /*
- * Starts POSTing `json` to `url`; `done` is called once, from http_wait. `ca_pem` NULL or "" trusts
+ * Starts POSTing `json` to `url`; `done` is called once, from http_step. `ca_pem` NULL or "" trusts
  * the system's certificates. All arguments are copied; the body's copy is wiped afterwards.
  */
 NEAP_CHECK int http_post(struct http *h, const char *url, const char *ca_pem, const char *json,
@@ -46,11 +42,13 @@ NEAP_CHECK int http_post(struct http *h, const char *url, const char *ca_pem, co
 /* Ends every request of `ctx` without calling back. */
 void http_cancel(struct http *h, void *ctx);
 
-/*
- * Waits until a descriptor of `extra` is ready, a request made progress, or `timeout_ms` passed,
- * then calls back for requests that ended. Works without any request: it is the loop's poll().
- */
-NEAP_CHECK int http_wait(struct http *h, struct pollfd *extra, size_t n, int timeout_ms,
-			 struct err *e);
+/* Readable while a request can go on; the same for the life of `h`. */
+int http_fd(const struct http *h);
+/* When to call http_step at the latest, mono; UINT64_MAX never. */
+uint64_t http_deadline_ms(const struct http *h);
+/* Does what can be done without waiting, then calls back for requests that ended. */
+void http_step(struct http *h);
+/* For a caller without a loop: waits until a request can go on, `timeout_ms` at most, and steps. */
+NEAP_CHECK int http_wait(struct http *h, int timeout_ms, struct err *e);
 
 #endif

@@ -54,6 +54,11 @@ uint64_t node_deadline_ms(const struct node *n); /* mono: call node_step then at
  */
 NEAP_CHECK int node_sync(struct node *n, bool patient, node_sync_fn fn, void *ctx, struct err *e);
 
+/* Forgets the syncs of `ctx` without calling back. */
+void node_sync_cancel(struct node *n, const void *ctx);
+
+/* Carries out a request of ops.h (any but sync) for whoever owns the loop; *out is the answer. */
+NEAP_CHECK int node_ask(struct node *n, const json_t *request, json_t **out, struct err *e);
 /* A snapshot for whoever owns the loop. */
 NEAP_CHECK int node_status(struct node *n, json_t **out, struct err *e);
 

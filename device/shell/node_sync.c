@@ -181,20 +181,34 @@ int node_sync(struct node *n, bool patient, node_sync_fn fn, void *ctx, struct e
 	return begin(n, &want, e);
 }
 
+void node_sync_cancel(struct node *n, const void *ctx)
+{
+	for (size_t i = 0; i < NODE_SYNCS; i++)
+		if (n->sync[i].id && !n->sync[i].client && n->sync[i].ctx == ctx)
+			n->sync[i] = (struct sync){0};
+}
+
+int node_ask(struct node *n, const json_t *request, json_t **out, struct err *e)
+{
+	const struct link_view view = node_view(n);
+	bool changed;
+
+	TRY(ops_do(n->engine, n->paths.db, request, &view, out, &changed, e));
+	n->local_due = n->local_due || changed;
+	return NE_OK;
+}
+
 static int answer(struct node *n, uint64_t client, const json_t *request, json_t **out,
 		  struct err *e)
 {
-	const struct link_view view = node_view(n);
 	const char *op = json_string_value(json_object_get(request, "op"));
 	const struct sync want = {.patient = json_is_true(json_object_get(request, "patient")),
 				  .client = client};
-	bool changed;
 
 	*out = NULL;
 	if (op && !strcmp(op, "sync"))
 		return begin(n, &want, e); /* answered when it ends */
-	TRY(ops_do(n->engine, n->paths.db, request, &view, out, &changed, e));
-	n->local_due = n->local_due || changed;
+	TRY(node_ask(n, request, out, e));
 	json_object_set_new(*out, "code", json_integer(NE_OK));
 	return NE_OK;
 }
