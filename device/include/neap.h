@@ -2,23 +2,56 @@
  * Neap keeps tables of a SQLite database in step with a server, through any length of time offline.
  *
  * The app keeps its own tables and writes them with plain SQL, from any process, with nothing of
- * this library loaded. This header is for programs that want to start the syncing themselves
- *instead of running the `neap` command beside them. Link with -lneap.
+ * this library loaded. This header is for programs that want to do the syncing themselves instead
+ * of running the `neap` command beside them. Link with `pkg-config --cflags --libs neap`.
+ *
+ * With a thread of the library:
  *
  *	neap *n;
  *	if (neap_open("app.db", &n) == NEAP_OK && neap_start(n) == NEAP_OK) {
  *		... write to app.db as ever ...
  *		neap_sync(n, 10000);
- *		neap_stop(n);
  *	}
  *	neap_close(n);
  *
- * One `neap` is used by one thread at a time; several may be open, for other databases. Every
- *function that returns an int returns NEAP_OK or an error, whose sentence neap_error() gives.
+ * In the app's own loop, with any poll, epoll or event library:
+ *
+ *	int fd, wait_ms;
+ *	neap_poll_begin(n, &fd);
+ *	while (running && neap_dispatch(n, &wait_ms) == NEAP_OK) {
+ *		struct pollfd p = {fd, POLLIN, 0};
+ *		poll(&p, 1, wait_ms);
+ *	}
+ *
+ * RESULTS. Every function that returns an int returns NEAP_OK or another enum neap_code;
+ * neap_error() then has a sentence. Misuse that can be seen (a NULL where none is allowed, the
+ *wrong thread, a call from a callback) is NEAP_USAGE and changes nothing.
+ *
+ * THREADS. Any function may be called from any thread at any time, but
+ * - neap_close(): no other call on this handle may be under way or follow, as with free();
+ * - neap_poll_begin() binds the loop to its thread: neap_dispatch(), neap_stop() and neap_close()
+ *   belong to that one until neap_stop(). From others neap_status(), neap_sync(), neap_track() and
+ *   neap_untrack() work, and wait until the loop dispatches;
+ * - neap_init(): one at a time for one database.
+ * "The loop" below is the thread of neap_start(), or the one that calls neap_dispatch(), or, while
+ * nothing else syncs this database, the one inside neap_sync(). Callbacks are called from the loop,
+ * with no lock held, after the transaction is committed that they tell of. From inside a callback
+ * every call with a handle is NEAP_USAGE (it would wait for itself, or for one that waits for it);
+ * only neap_error(), neap_strerror() and neap_version() are allowed. A callback that takes long
+ * holds up the syncing; longjmp() or a C++ exception must not leave it.
+ *
+ * PROCESS. The MQTT client (Paho) has two threads of its own in a process that syncs, whatever the
+ * mode, and ignores SIGPIPE. Threads of the library block all signals. After a fork() the child may
+ * use none of the parent's handles (NEAP_USAGE); a child that does not exec keeps the parent's lock
+ * on the database for as long as it lives.
+ *
+ * ABI. Functions and members are only added. Structs that may grow begin with `size`, which the
+ * caller sets to sizeof of the struct it was compiled with.
  */
 #ifndef NEAP_H
 #define NEAP_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -47,53 +80,82 @@ const char *neap_strerror(int code);
 const char *neap_version(void);
 
 /*
- * Logs in and binds the database (made if it is missing) to user and device. `ca_file` NULL
- * trusts the system's certificates. The password is not kept. Run again for the same user it
- * renews the login; what is pending stays. `error` (may be NULL) of `size` bytes takes the
- * sentence.
+ * What was wrong in the calling thread's last call on `n`, and what to do next: one sentence. ""
+ * after a success, and when this thread called for another handle since. `n` NULL: in this thread's
+ * last call on any handle; so for a neap_open() that failed and for neap_init(). Never NULL; valid
+ * until the next call of this thread.
  */
-int neap_init(const char *path, const char *server, const char *user, const char *password,
-	      const char *device, const char *ca_file, char *error, unsigned size);
+const char *neap_error(const neap *n);
 
 /*
- * Opens a database that neap_init or `neap init` has bound. Starts nothing. *out is set also on an
- * error, for neap_error(), unless memory ran out; neap_close() it.
+ * Logs in and binds the database (made if it is missing) to user and device. `ca_file` NULL
+ * trusts the system's certificates. The password is not kept. Run again for the same user it
+ * renews the login; what is pending stays. Waits for the network.
+ */
+int neap_init(const char *path, const char *server, const char *user, const char *password,
+	      const char *device, const char *ca_file);
+
+/*
+ * Opens a database that neap_init() or `neap init` has bound. Starts nothing. On an error *out is
+ * NULL.
  */
 int neap_open(const char *path, neap **out);
-/* Stops the thread if it runs. NULL is allowed. */
-void neap_close(neap *n);
-/* The last error's sentence: what was wrong and what to do next. "" after none. Valid until the
- * next call. */
-const char *neap_error(const neap *n);
+/* Stops what runs and frees `n`; NULL is allowed. On an error `n` stays as it is. */
+int neap_close(neap *n);
 
 enum neap_direction { NEAP_BOTH, NEAP_UP, NEAP_DOWN };
 
+/* Begin with NEAP_TRACK_OPTIONS, then change members by name. */
 struct neap_track_options {
+	size_t size;
 	int append;	 /* rows are only inserted: telemetry, up only */
 	int direction;	 /* enum neap_direction; NEAP_BOTH or NEAP_UP for an append table */
-	int64_t keep_ms; /* append: delete acknowledged rows older than this; 0 keeps all */
 	int priority;	 /* 0 (first) to 9; −1 the default */
+	int64_t keep_ms; /* append: delete acknowledged rows older than this; 0 keeps all */
 };
+/* clang-format off */
+#define NEAP_TRACK_OPTIONS {sizeof(struct neap_track_options), 0, NEAP_BOTH, -1, 0}
+/* clang-format on */
 
 /* `options` NULL: a merge table, both ways. Tracking again changes the options. */
 int neap_track(neap *n, const char *table, const struct neap_track_options *options);
 int neap_untrack(neap *n, const char *table);
 
 /*
- * Starts and stops a thread that keeps the database in sync. NEAP_LOCKED if another engine (a
- * `neap run`, say) does so already: everything else then works through that one.
+ * Starts a thread that keeps the database in sync until neap_stop(). NEAP_LOCKED if another engine
+ * (a `neap run`, say, or a neap_sync() under way) does so already: everything else then works
+ * through that one. NEAP_OK if it runs. What goes wrong later, with network or database, is in
+ * neap_status().
  */
 int neap_start(neap *n);
-void neap_stop(neap *n);
+
+/*
+ * Lets the calling thread's own loop do the syncing, until neap_stop(). *fd becomes readable
+ * whenever neap_dispatch() has something to do; it stays the same and belongs to `n`: watch it for
+ * reading, do not read or close it. Errors as of neap_start().
+ */
+int neap_poll_begin(neap *n, int *fd);
+/*
+ * Does what can be done without waiting for the network. *wait_ms (may be NULL) is when to call it
+ * again at the latest, 0 to 60000, if *fd does not become readable before. Takes some milliseconds
+ * of SQLite's work; more while another process holds the database's write lock. An error is final
+ * (NEAP_NOT_FOUND: the file was replaced or removed): neap_stop() then.
+ */
+int neap_dispatch(neap *n, int *wait_ms);
+
+/* Ends neap_start() or neap_poll_begin(); NEAP_OK if nothing runs. What is pending stays. */
+int neap_stop(neap *n);
 
 /*
  * Waits until nothing is pending and the server has confirmed that nothing is missing: NEAP_OK only
  * then. 0 gives up by itself when nothing moves for a minute. Works with and without a thread or an
- * agent.
+ * agent; in the thread of neap_poll_begin() it does the dispatching itself.
  */
 int neap_sync(neap *n, unsigned timeout_ms);
 
+/* Set `size` before the call; afterwards it is how much was filled. */
 struct neap_status {
+	size_t size;
 	int64_t pending_rows; /* written here, not committed by the server */
 	int64_t pending_bytes;
 	int64_t oldest_pending_ms; /* age of the oldest of them */
@@ -102,19 +164,35 @@ struct neap_status {
 	int64_t verified_ms; /* wall time at which the server last confirmed that nothing is missing
 			      */
 	int64_t rejected_rows, parked_rows;
-	char state[24];	  /* stopped, login-required, offline, connecting, catching-up, sending,
-			     in-sync */
-	char reason[256]; /* what is in the way; "" nothing */
-	char next_step[256];
+	char state[32];	  /* one word, as of `neap status --json`: stopped, offline, in-sync, … */
+	char reason[400]; /* what is in the way; "" nothing */
+	char next_step[400];
 };
 
 int neap_status(neap *n, struct neap_status *out);
 
 /*
- * Called from the thread of neap_start whenever rows of `table` were changed by others. Set it
- * before neap_start. It must not call into `n`; to look at the rows use a connection of your own.
+ * Has `fn` called after rows of `table` were changed by others: once or a few times for what came
+ * together, not once a row. `table` NULL: of any table, besides the functions of single tables.
+ * Names compare as SQL does; a table need not be tracked yet. Again for the same table it replaces
+ * the function; `fn` NULL removes it. Only while `n` neither runs nor syncs: NEAP_USAGE. Changes
+ * that another process's agent brings are not told. To look at the rows use a connection of your
+ * own. At most NEAP_CHANGE_FUNCTIONS.
  */
-void neap_on_change(neap *n, void (*fn)(void *ctx, const char *table), void *ctx);
+typedef void (*neap_change_fn)(void *ctx, const char *table);
+enum { NEAP_CHANGE_FUNCTIONS = 256 };
+int neap_on_change(neap *n, const char *table, neap_change_fn fn, void *ctx);
+
+/* A value of a cell, with SQLite's numbers for the types. */
+enum neap_type { NEAP_INTEGER = 1, NEAP_REAL = 2, NEAP_TEXT = 3, NEAP_BLOB = 4, NEAP_NULL = 5 };
+
+struct neap_value {
+	int type; /* enum neap_type; the other members count as it says */
+	int64_t integer;
+	double real;
+	const void *bytes; /* of text (UTF-8, no NUL at the end) and blob; borrowed */
+	size_t len;
+};
 
 #ifdef __cplusplus
 }

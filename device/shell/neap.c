@@ -1,30 +1,18 @@
 /* The public interface: every call becomes a request to whichever engine holds the file. */
-#include "device/include/neap.h"
-
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/file.h"
-#include "device/shell/agent.h"
 #include "device/shell/bind.h"
+#include "device/shell/neap_internal.h"
 
-struct neap {
-	char *path;
-	struct err err;
-	struct agent *agent; /* while the thread runs */
-	pthread_t thread;
-	void (*changed)(void *ctx, const char *table);
-	void *changed_ctx;
+/* Sizes of the first release's structs: what every caller has at least. */
+enum {
+	TRACK_SIZE_MIN = sizeof(struct neap_track_options),
+	STATUS_SIZE_MIN = sizeof(struct neap_status),
 };
-
-static int done(neap *n, int rc)
-{
-	if (!rc)
-		n->err = (struct err){0};
-	return ne_exit_code(rc);
-}
 
 const char *neap_strerror(int code)
 {
@@ -51,12 +39,16 @@ const char *neap_version(void)
 }
 
 int neap_init(const char *path, const char *server, const char *user, const char *password,
-	      const char *device, const char *ca_file, char *error, unsigned size)
+	      const char *device, const char *ca_file)
 {
 	struct err e = {0};
 	struct buf ca = {.max = LOGIN_PEM_MAX};
-	int rc = ca_file ? file_read(ca_file, &ca, &e) : NE_OK;
 
+	if (!path || !server || !user || !password || !device)
+		return api_done(NULL,
+				err_set(&e, NE_USAGE, "neap_init: only the CA's file may be NULL"),
+				&e);
+	int rc = ca_file ? file_read(ca_file, &ca, &e) : NE_OK;
 	if (!rc && ca_file)
 		rc = buf_terminate(&ca);
 	const struct bind_request request = {
@@ -70,121 +62,129 @@ int neap_init(const char *path, const char *server, const char *user, const char
 	if (!rc)
 		rc = bind_database(&request, &e);
 	buf_free(&ca);
-	if (error && size > 0)
-		snprintf(error, size, "%s", e.text);
-	return ne_exit_code(rc);
+	return api_done(NULL, rc, &e);
+}
+
+static int open_handle(const char *path, neap **out, struct err *e)
+{
+	neap *n = calloc(1, sizeof *n);
+
+	if (!n)
+		return err_set(e, NE_MEMORY, "out of memory");
+	int rc = paths_of(path, &n->paths, e);
+	if (!rc && pthread_mutex_init(&n->mode_lock, NULL) != 0)
+		rc = err_set(e, NE_MEMORY, "out of memory");
+	if (!rc && pthread_mutex_init(&n->ended_lock, NULL) != 0) {
+		pthread_mutex_destroy(&n->mode_lock);
+		rc = err_set(e, NE_MEMORY, "out of memory");
+	}
+	if (rc) {
+		free(n);
+		return rc;
+	}
+	n->pid = getpid();
+	*out = n;
+	return NE_OK;
 }
 
 int neap_open(const char *path, neap **out)
 {
-	neap *n = calloc(1, sizeof *n);
+	struct err e = {0};
+	neap *n = NULL;
+	int rc;
 
-	*out = NULL;
-	if (!n || !(n->path = strdup(path))) {
-		free(n);
-		return NEAP_INTERNAL;
-	}
-	*out = n;
-	struct paths p;
-	return done(n, paths_of(path, &p, &n->err));
+	if (!path || !out)
+		rc = err_set(&e, NE_USAGE,
+			     "neap_open: a path and a place for the handle are needed");
+	else
+		rc = open_handle(path, &n, &e);
+	if (out)
+		*out = n;
+	return api_done(n, rc, &e);
 }
 
-void neap_close(neap *n)
+int neap_close(neap *n)
 {
 	if (!n)
-		return;
-	neap_stop(n);
-	free(n->path);
+		return NEAP_OK;
+	int code = neap_stop(n);
+	if (code)
+		return code;
+	api_changes_free(n);
+	pthread_mutex_destroy(&n->mode_lock);
+	pthread_mutex_destroy(&n->ended_lock);
 	free(n);
+	return api_done(NULL, NE_OK, NULL);
 }
 
-const char *neap_error(const neap *n)
+/* Takes `request`. By the loop itself there is nobody to ask: it is done at once. */
+static int ask(neap *n, struct api_loop *here, json_t *request, json_t **answer)
 {
-	return n ? n->err.text : "out of memory";
-}
+	struct err e = {0};
+	json_t *line = NULL;
+	int rc;
 
-static int ask(neap *n, json_t *request, json_t **answer)
-{
-	int rc = request ? ops_ask(n->path, request, answer, &n->err)
-			 : err_set(&n->err, NE_USAGE, "a name is not valid UTF-8");
-
+	if (!request)
+		rc = err_set(&e, NE_USAGE, "a name is not valid UTF-8");
+	else if (here && n->node)
+		rc = node_ask(n->node, request, &line, &e);
+	else
+		rc = ops_ask(n->paths.db, request, &line, &e);
+	if (here)
+		agent_wake(n->agent);
 	json_decref(request);
-	return done(n, rc);
+	if (answer && !rc)
+		*answer = line;
+	else
+		json_decref(line);
+	return api_done(n, rc, &e);
+}
+
+static int refuse(const neap *n, const char *text)
+{
+	struct err e = {0};
+
+	return api_done(n, err_set(&e, NE_USAGE, "%s", text), &e);
+}
+
+static void add_options(json_t *request, const struct neap_track_options *o)
+{
+	static const char *const directions[] = {"both", "up", "down"};
+
+	if (o->direction != NEAP_BOTH || !o->append)
+		json_object_set_new(request, "direction", json_string(directions[o->direction]));
+	json_object_set_new(request, "append", json_boolean(o->append));
+	json_object_set_new(request, "keep_ms", json_integer(o->keep_ms));
+	if (o->priority >= 0)
+		json_object_set_new(request, "priority", json_integer(o->priority));
 }
 
 int neap_track(neap *n, const char *table, const struct neap_track_options *o)
 {
-	static const char *const directions[] = {"both", "up", "down"};
-	json_t *request = json_pack("{s:s, s:s}", "op", "track", "table", table);
+	struct api_loop *here;
 
-	if (request && o) {
-		bool chosen = o->direction > NEAP_BOTH && o->direction <= NEAP_DOWN;
-		if (chosen || !o->append)
-			json_object_set_new(request, "direction",
-					    json_string(directions[chosen ? o->direction : 0]));
-		json_object_set_new(request, "append", json_boolean(o->append));
-		json_object_set_new(request, "keep_ms", json_integer(o->keep_ms));
-		if (o->priority >= 0)
-			json_object_set_new(request, "priority", json_integer(o->priority));
-	}
-	return ask(n, request, NULL);
+	if (api_enter(n, "neap_track", &here))
+		return NEAP_USAGE;
+	if (!table)
+		return refuse(n, "neap_track: the table is NULL");
+	if (o && (o->size < TRACK_SIZE_MIN || o->direction < NEAP_BOTH || o->direction > NEAP_DOWN))
+		return refuse(n, "neap_track: the options do not begin with NEAP_TRACK_OPTIONS, or "
+				 "their direction is none");
+	json_t *request = json_pack("{s:s, s:s}", "op", "track", "table", table);
+	if (request && o)
+		add_options(request, o);
+	return ask(n, here, request, NULL);
 }
 
 int neap_untrack(neap *n, const char *table)
 {
-	return ask(n, json_pack("{s:s, s:s}", "op", "untrack", "table", table), NULL);
-}
+	struct api_loop *here;
 
-static void on_changed(void *ctx, const char *db, const char *table)
-{
-	neap *n = ctx;
-
-	(void)db;
-	if (n->changed)
-		n->changed(n->changed_ctx, table);
-}
-
-static void *run(void *ctx)
-{
-	neap *n = ctx;
-	struct err e = {0};
-
-	/* What goes wrong with the database or the network is in its status, and is tried again. */
-	(void)!agent_run(n->agent, UINT64_MAX, &e);
-	return NULL;
-}
-
-int neap_start(neap *n)
-{
-	const struct node_owner owner = {.ctx = n, .changed = on_changed};
-
-	if (n->agent)
-		return done(n, NE_OK);
-	int rc = agent_new(&n->agent, &n->err);
-	if (!rc)
-		rc = agent_add(n->agent, n->path, &owner, NULL, &n->err);
-	if (!rc && pthread_create(&n->thread, NULL, run, n) != 0)
-		rc = err_set(&n->err, NE_INTERNAL, "no thread could be started");
-	if (rc) {
-		agent_free(n->agent);
-		n->agent = NULL;
-	}
-	return done(n, rc);
-}
-
-void neap_stop(neap *n)
-{
-	if (!n->agent)
-		return;
-	agent_stop(n->agent);
-	pthread_join(n->thread, NULL);
-	agent_free(n->agent);
-	n->agent = NULL;
-}
-
-int neap_sync(neap *n, unsigned timeout_ms)
-{
-	return done(n, agent_sync(n->path, timeout_ms, NULL, NULL, NULL, &n->err));
+	if (api_enter(n, "neap_untrack", &here))
+		return NEAP_USAGE;
+	if (!table)
+		return refuse(n, "neap_untrack: the table is NULL");
+	return ask(n, here, json_pack("{s:s, s:s}", "op", "untrack", "table", table), NULL);
 }
 
 static int64_t number(const json_t *status, const char *name)
@@ -192,41 +192,68 @@ static int64_t number(const json_t *status, const char *name)
 	return json_integer_value(json_object_get(status, name));
 }
 
+/* Cut where it does not fit, but not within a character of UTF-8. */
 static void text(const json_t *status, const char *name, char *out, size_t size)
 {
 	const char *s = json_string_value(json_object_get(status, name));
+	size_t len = s ? strlen(s) : 0;
 
-	snprintf(out, size, "%s", s ? s : "");
+	if (len >= size)
+		for (len = size - 1; len > 0 && ((unsigned char)s[len] & 0xc0) == 0x80;)
+			len--;
+	if (len > 0)
+		memcpy(out, s, len);
+	out[len] = '\0';
+}
+
+/* A loop that ended by itself left its reason here. */
+static void tell_ended(neap *n, struct neap_status *st)
+{
+	pthread_mutex_lock(&n->ended_lock);
+	if (n->ended.code && !strcmp(st->state, "stopped")) {
+		snprintf(st->reason, sizeof st->reason, "it ended: %.350s", n->ended.text);
+		snprintf(st->next_step, sizeof st->next_step, "neap_stop, then start it again");
+	}
+	pthread_mutex_unlock(&n->ended_lock);
+}
+
+static void read_status(const json_t *s, struct neap_status *out)
+{
+	*out = (struct neap_status){
+		.size = sizeof *out,
+		.pending_rows = number(s, "pending_rows"),
+		.pending_bytes = number(s, "pending_bytes"),
+		.oldest_pending_ms = number(s, "oldest_pending_ms"),
+		.acked_number = number(s, "acked_number"),
+		.cursor = number(s, "cursor"),
+		.head = number(s, "head"),
+		.verified_ms = number(s, "verified_ms"),
+		.rejected_rows = number(s, "rejected_rows"),
+		.parked_rows = number(s, "parked_rows"),
+	};
+	text(s, "state", out->state, sizeof out->state);
+	text(s, "reason", out->reason, sizeof out->reason);
+	text(s, "next_step", out->next_step, sizeof out->next_step);
 }
 
 int neap_status(neap *n, struct neap_status *out)
 {
+	struct api_loop *here;
+	struct neap_status st;
 	json_t *answer = NULL;
-	int code = ask(n, json_pack("{s:s}", "op", "status"), &answer);
-	const json_t *s = json_object_get(answer, "status");
 
+	if (api_enter(n, "neap_status", &here))
+		return NEAP_USAGE;
+	if (!out || out->size < STATUS_SIZE_MIN)
+		return refuse(n, "neap_status: set `size` to sizeof(struct neap_status) first");
+	int code = ask(n, here, json_pack("{s:s}", "op", "status"), &answer);
 	if (!code) {
-		*out = (struct neap_status){
-			.pending_rows = number(s, "pending_rows"),
-			.pending_bytes = number(s, "pending_bytes"),
-			.oldest_pending_ms = number(s, "oldest_pending_ms"),
-			.acked_number = number(s, "acked_number"),
-			.cursor = number(s, "cursor"),
-			.head = number(s, "head"),
-			.verified_ms = number(s, "verified_ms"),
-			.rejected_rows = number(s, "rejected_rows"),
-			.parked_rows = number(s, "parked_rows"),
-		};
-		text(s, "state", out->state, sizeof out->state);
-		text(s, "reason", out->reason, sizeof out->reason);
-		text(s, "next_step", out->next_step, sizeof out->next_step);
+		read_status(json_object_get(answer, "status"), &st);
+		tell_ended(n, &st);
+		if (out->size < st.size)
+			st.size = out->size;
+		memcpy(out, &st, st.size);
 	}
 	json_decref(answer);
 	return code;
-}
-
-void neap_on_change(neap *n, void (*fn)(void *ctx, const char *table), void *ctx)
-{
-	n->changed = fn;
-	n->changed_ctx = ctx;
 }
