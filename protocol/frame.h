@@ -15,6 +15,7 @@ enum frame_type {
 	FRAME_PART = 3, /* also down: a piece of a frame too large for one message */
 	FRAME_PULL = 4,
 	FRAME_DECLARE = 5,
+	FRAME_CONFLICTS = 7,
 
 	/* backend → device, on <device>/down */
 	FRAME_WELCOME = 16,
@@ -27,6 +28,7 @@ enum frame_type {
 	FRAME_KEY = 23,
 	FRAME_RECEIPT = 24,
 	FRAME_REJECT = 25,
+	FRAME_NOTED = 27,
 
 	/* backend → every device of the user */
 	FRAME_CHANGE = 32, /* on changes/<origin> */
@@ -84,6 +86,25 @@ struct f_pull {
 struct f_declare {
 	size_t n;
 	const struct slice *shape; /* encoded shapes */
+};
+
+/* A write of this device that lost: a cell's, or the row's existence. */
+struct lost_value {
+	struct slice table, key; /* text; conflict_key */
+	struct slice column;	 /* empty: the row itself */
+	struct slice value;	 /* conflict_put_value */
+	struct reg reg;		 /* that lost; 0, 0: a settled value, which has none any more */
+	struct reg won;		 /* 0, 0: not known */
+	uint64_t lost_ms;	 /* the device's clock */
+	struct slice why;
+};
+
+/* What lost on the device; answered by noted. Sent again it changes nothing. */
+struct f_conflicts {
+	uint64_t site;
+	uint64_t number; /* of the last one in it */
+	size_t n;
+	const struct lost_value *lost;
 };
 
 enum site_status {
@@ -190,6 +211,12 @@ struct f_reject {
 	struct slice rows; /* keys only */
 };
 
+/* The server keeps what was lost up to `number`. */
+struct f_noted {
+	uint64_t store, term;
+	uint64_t site, number;
+};
+
 struct f_change {
 	uint64_t term;
 	uint64_t seq;
@@ -210,6 +237,7 @@ struct frame {
 		struct f_part part;
 		struct f_pull pull;
 		struct f_declare declare;
+		struct f_conflicts conflicts;
 		struct f_welcome welcome;
 		struct f_ack ack;
 		struct f_expect expect;
@@ -220,6 +248,7 @@ struct frame {
 		struct f_key key;
 		struct f_receipt receipt;
 		struct f_reject reject;
+		struct f_noted noted;
 		struct f_change change;
 		struct f_head head;
 	};

@@ -163,6 +163,46 @@ static int get_declare(struct reader *r, struct f_declare *f)
 	return get_slices(r, &f->shape, &f->n);
 }
 
+static int get_lost(struct reader *r, struct lost_value *l)
+{
+	size_t n;
+	TRY(cbor_get_array(&r->in, &n));
+	if (n != LOST_FIELDS)
+		return NE_MALFORMED;
+	TRY(cbor_get_text(&r->in, &l->table));
+	TRY(cbor_get_text(&r->in, &l->key));
+	TRY(cbor_get_text(&r->in, &l->column));
+	TRY(cbor_get_bytes(&r->in, &l->value));
+	TRY(get(r, &l->reg.stamp));
+	TRY(get(r, &l->reg.site));
+	TRY(get(r, &l->won.stamp));
+	TRY(get(r, &l->won.site));
+	TRY(get(r, &l->lost_ms));
+	TRY(cbor_get_text(&r->in, &l->why));
+	cbor_leave(&r->in);
+	return 0;
+}
+
+static int get_conflicts(struct reader *r, struct f_conflicts *f)
+{
+	size_t n;
+	TRY(want(r, CONFLICTS_FIELDS));
+	TRY(get_id(r, &f->site));
+	TRY(get_id(r, &f->number));
+	TRY(cbor_get_array(&r->in, &n));
+	if (n > LIMIT_LOST)
+		return NE_LIMIT;
+	struct lost_value *lost = arena_array(r->a, n, sizeof *lost);
+	if (!lost)
+		return NE_MEMORY;
+	for (size_t i = 0; i < n; i++)
+		TRY(get_lost(r, &lost[i]));
+	cbor_leave(&r->in);
+	f->lost = lost;
+	f->n = n;
+	return 0;
+}
+
 static int get_welcome(struct reader *r, struct f_welcome *f)
 {
 	uint64_t status;
@@ -306,6 +346,14 @@ static int get_reject(struct reader *r, struct f_reject *f)
 	return cbor_get_bytes(&r->in, &f->rows);
 }
 
+static int get_noted(struct reader *r, struct f_noted *f)
+{
+	TRY(want(r, NOTED_FIELDS));
+	TRY(get_store_term(r, &f->store, &f->term));
+	TRY(get_id(r, &f->site));
+	return get_id(r, &f->number);
+}
+
 static int get_change(struct reader *r, struct f_change *f)
 {
 	TRY(want(r, CHANGE_FIELDS));
@@ -336,6 +384,8 @@ static int get_fields(struct reader *r, struct frame *f)
 		return get_pull(r, &f->pull);
 	case FRAME_DECLARE:
 		return get_declare(r, &f->declare);
+	case FRAME_CONFLICTS:
+		return get_conflicts(r, &f->conflicts);
 	case FRAME_WELCOME:
 		return get_welcome(r, &f->welcome);
 	case FRAME_ACK:
@@ -356,6 +406,8 @@ static int get_fields(struct reader *r, struct frame *f)
 		return get_receipt(r, &f->receipt);
 	case FRAME_REJECT:
 		return get_reject(r, &f->reject);
+	case FRAME_NOTED:
+		return get_noted(r, &f->noted);
 	case FRAME_CHANGE:
 		return get_change(r, &f->change);
 	case FRAME_HEAD:

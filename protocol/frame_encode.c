@@ -95,6 +95,29 @@ static int put_declare(struct buf *out, const struct f_declare *f)
 	return put_slices(out, f->shape, f->n);
 }
 
+static int put_lost(struct buf *out, const struct lost_value *l)
+{
+	const uint64_t v[] = {l->reg.stamp, l->reg.site, l->won.stamp, l->won.site, l->lost_ms};
+	TRY(cbor_put_array(out, LOST_FIELDS));
+	TRY(cbor_put_text(out, l->table));
+	TRY(cbor_put_text(out, l->key));
+	TRY(cbor_put_text(out, l->column));
+	TRY(cbor_put_bytes(out, l->value));
+	TRY(put_all(out, v, 5));
+	return cbor_put_text(out, l->why);
+}
+
+static int put_conflicts(struct buf *out, const struct f_conflicts *f)
+{
+	TRY(open_frame(out, FRAME_CONFLICTS, CONFLICTS_FIELDS));
+	TRY(put(out, f->site));
+	TRY(put(out, f->number));
+	TRY(cbor_put_array(out, f->n));
+	for (size_t i = 0; i < f->n; i++)
+		TRY(put_lost(out, &f->lost[i]));
+	return 0;
+}
+
 static int put_welcome(struct buf *out, const struct f_welcome *f)
 {
 	const uint64_t v[] = {f->nonce, f->store,	f->term,	f->head,    f->server_ms,
@@ -181,6 +204,13 @@ static int put_reject(struct buf *out, const struct f_reject *f)
 	return cbor_put_bytes(out, f->rows);
 }
 
+static int put_noted(struct buf *out, const struct f_noted *f)
+{
+	const uint64_t v[NOTED_FIELDS] = {f->store, f->term, f->site, f->number};
+	TRY(open_frame(out, FRAME_NOTED, NOTED_FIELDS));
+	return put_all(out, v, NOTED_FIELDS);
+}
+
 static int put_change(struct buf *out, const struct f_change *f)
 {
 	TRY(open_frame(out, FRAME_CHANGE, CHANGE_FIELDS));
@@ -209,6 +239,8 @@ static int put_frame(struct buf *out, const struct frame *f)
 		return put_pull(out, &f->pull);
 	case FRAME_DECLARE:
 		return put_declare(out, &f->declare);
+	case FRAME_CONFLICTS:
+		return put_conflicts(out, &f->conflicts);
 	case FRAME_WELCOME:
 		return put_welcome(out, &f->welcome);
 	case FRAME_ACK:
@@ -229,6 +261,8 @@ static int put_frame(struct buf *out, const struct frame *f)
 		return put_receipt(out, &f->receipt);
 	case FRAME_REJECT:
 		return put_reject(out, &f->reject);
+	case FRAME_NOTED:
+		return put_noted(out, &f->noted);
 	case FRAME_CHANGE:
 		return put_change(out, &f->change);
 	case FRAME_HEAD:
@@ -295,6 +329,8 @@ const char *frame_name(enum frame_type type)
 		return "pull";
 	case FRAME_DECLARE:
 		return "declare";
+	case FRAME_CONFLICTS:
+		return "conflicts";
 	case FRAME_WELCOME:
 		return "welcome";
 	case FRAME_ACK:
@@ -315,6 +351,8 @@ const char *frame_name(enum frame_type type)
 		return "receipt";
 	case FRAME_REJECT:
 		return "reject";
+	case FRAME_NOTED:
+		return "noted";
 	case FRAME_CHANGE:
 		return "change";
 	case FRAME_HEAD:

@@ -25,6 +25,7 @@ enum neap_limits {
 	LIMIT_MESSAGE = 61440,	  /* bytes of a sealed message; the broker takes 65536 in all */
 	LIMIT_PARTS = 2048,	  /* parts of one set */
 	LIMIT_ACK_SETS = 256,	  /* sets covered by one ack; cut ids remembered per site */
+	LIMIT_LOST = 256,	  /* values of one conflicts frame */
 };
 
 #endif

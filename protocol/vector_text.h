@@ -168,6 +168,27 @@ static inline void say_text_field(struct buf *b, struct slice s)
 	say_text(b, s);
 }
 
+static inline void say_conflicts(struct buf *b, const struct f_conflicts *f)
+{
+	SAY_NUMBERS(b, "site number", f->site, f->number);
+	SAY(b, " lost=[");
+	for (size_t i = 0; i < f->n; i++) {
+		const struct lost_value *l = &f->lost[i];
+		SAY(b, " table=");
+		say_text(b, l->table);
+		SAY(b, " key=");
+		say_text(b, l->key);
+		SAY(b, " column=");
+		say_text(b, l->column);
+		say_bytes(b, "value", l->value);
+		SAY_NUMBERS(b, "stamp site won_stamp won_site lost_ms", l->reg.stamp, l->reg.site,
+			    l->won.stamp, l->won.site, l->lost_ms);
+		SAY(b, " why=");
+		say_text(b, l->why);
+	}
+	SAY(b, " ]");
+}
+
 static inline void say_up(struct buf *b, const struct frame *f)
 {
 	switch (f->type) {
@@ -193,6 +214,9 @@ static inline void say_up(struct buf *b, const struct frame *f)
 		say_position(b, &f->pull.at);
 		say_bytes(b, "token", f->pull.token);
 		SAY_NUMBERS(b, "credit", f->pull.credit);
+		return;
+	case FRAME_CONFLICTS:
+		say_conflicts(b, &f->conflicts);
 		return;
 	default:
 		say_slices(b, "shapes", f->declare.shape, f->declare.n);
@@ -271,6 +295,10 @@ static inline void say_down(struct buf *b, const struct frame *f)
 		for (size_t i = 0; i < f->receipt.n_missing; i++)
 			SAY_NUMBERS(b, "index", f->receipt.missing[i]);
 		SAY(b, " ]");
+		return;
+	case FRAME_NOTED:
+		SAY_NUMBERS(b, "store term site number", f->noted.store, f->noted.term,
+			    f->noted.site, f->noted.number);
 		return;
 	default:
 		SAY_NUMBERS(b, "site number", f->reject.site, f->reject.number);

@@ -11,11 +11,14 @@ enum {
 	FAR_AHEAD_MS = 300 * 1000,
 	GC_EVERY_MS = 60 * 1000,
 	GC_PAIRS = 256,
+	CONFLICTS_USER = 100000,
+	CONFLICT_BYTES_USER = 64 * 1024 * 1024,
 	SCRATCH_BYTES = 2 * LIMIT_SET + LIMIT_SLICE,
 };
 
 /* How long a tombstone is kept: a device away for longer pulls everything (P7). */
 static const uint64_t tombstone_ms = (uint64_t)90 * 24 * 3600 * 1000;
+static const uint64_t conflict_ms = (uint64_t)90 * 24 * 3600 * 1000;
 
 static void defaults(struct ingest_config *c)
 {
@@ -29,6 +32,12 @@ static void defaults(struct ingest_config *c)
 		c->parts_bytes = ALL_PARTS;
 	if (c->parts_ms == 0)
 		c->parts_ms = PARTS_MS;
+	if (c->conflict_keep_ms == 0)
+		c->conflict_keep_ms = conflict_ms;
+	if (c->conflicts_user == 0)
+		c->conflicts_user = CONFLICTS_USER;
+	if (c->conflict_bytes_user == 0)
+		c->conflict_bytes_user = CONFLICT_BYTES_USER;
 }
 
 int ingest_open(struct ingest **out, const struct ingest_config *c, uint64_t now_ms, struct err *e)
@@ -111,6 +120,8 @@ static int dispatch(struct step *s, const struct sender *from, const struct fram
 		return on_pull(s, from, &f->pull, e);
 	case FRAME_DECLARE:
 		return on_declare(s, from, &f->declare, e);
+	case FRAME_CONFLICTS:
+		return on_conflicts(s, from, &f->conflicts, e);
 	case FRAME_PART:
 		if (whole)
 			return on_part(s, from, &f->part, whole, e);
@@ -197,9 +208,12 @@ static int upkeep(struct step *s, struct err *e)
 	size_t removed;
 
 	parts_expire(in, s->now_ms, false);
-	if (s->now_ms < in->gc_due_ms || s->now_ms < tombstone_ms)
+	if (s->now_ms < in->gc_due_ms)
 		return 0;
 	in->gc_due_ms = s->now_ms + GC_EVERY_MS;
+	TRY(conflicts_expire(s, e));
+	if (s->now_ms < tombstone_ms)
+		return 0;
 	return store_gc(s->store, s->now_ms - tombstone_ms, GC_PAIRS, &removed, e);
 }
 

@@ -32,6 +32,10 @@ struct ingest_config {
 	size_t parts_bytes_user; /* being put together, a user [8 MiB] */
 	size_t parts_bytes;	 /* … in all [64 MiB] */
 	uint64_t parts_ms;	 /* an unfinished frame is dropped after [60000] */
+	/* Writes that lost: kept so long [90 days], and of a user so many of so many bytes. */
+	uint64_t conflict_keep_ms;
+	uint64_t conflicts_user;      /* [100000] */
+	uint64_t conflict_bytes_user; /* [64 MiB] */
 	struct ingest_break broken;
 };
 
@@ -78,6 +82,7 @@ NEAP_CHECK int ingest_step(struct ingest *in, uint64_t now_ms, const struct in_e
 
 struct ingest_stats {
 	uint64_t sets, rows, duplicates, refused, malformed, pages, resets, hellos, server_changes;
+	uint64_t conflicts; /* found or reported, also when kept already */
 };
 void ingest_stats(const struct ingest *in, struct ingest_stats *out);
 

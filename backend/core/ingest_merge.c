@@ -267,6 +267,25 @@ static bool forget_join(struct merging *m, const struct row *in, bool existed)
 	return !existed && in->exist != EXIST_ALIVE;
 }
 
+/* What of the row lost goes to the conflicts (J7). */
+static int note_row(struct merging *m, const struct row *in, const struct row *mapped,
+		    struct err *e)
+{
+	const struct merged_row merged = {
+		.us = m->us,
+		.device = m->out->device,
+		.sh = m->sh,
+		.t = m->t,
+		.in = in,
+		.mapped = mapped,
+		.got = &m->got,
+		.st = &m->row.st,
+		.kept = m->row.kept,
+	};
+
+	return note_lost(m->s, &merged, e);
+}
+
 static int merge_row(struct merging *m, const struct row *in, struct err *e)
 {
 	struct row mapped = by_table(m, in);
@@ -283,6 +302,8 @@ static int merge_row(struct merging *m, const struct row *in, struct err *e)
 		TRY(write_values(m, &mapped, was_alive, e));
 	if (m->got.any)
 		TRY(check_size(m, &mapped, e));
+	if (m->got.lost)
+		TRY(note_row(m, in, &mapped, e));
 	TRY(add_effects(m, in, was_alive, e));
 	if (!m->got.any && m->row.seq != m->us->u.head + 1)
 		return 0;

@@ -162,7 +162,7 @@ static int publish(struct step *s, const struct sender *from, struct commit *c,
 static int apply(struct step *s, const struct sender *from, struct store_site *site,
 		 struct commit *c, struct err *e)
 {
-	struct set_effect effect = {.lost = false};
+	struct set_effect effect = {.device = &from->device};
 
 	/* Each table's effect may need its sender's shape and the table's own. */
 	effect.rows.table =
@@ -181,6 +181,8 @@ static int apply(struct step *s, const struct sender *from, struct store_site *s
 	}
 	if (c->why.code)
 		return 0;
+	if (effect.lost)
+		TRY(conflicts_trim(s, from->us, e));
 	TRY(publish(s, from, c, &effect, e));
 	return store_site_commit(s->store, &from->us->u, site, c->set->number, c->set->cut, c->own,
 				 s->now_ms, c->n_row, e);

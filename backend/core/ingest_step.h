@@ -113,11 +113,32 @@ NEAP_CHECK int on_part(struct step *s, const struct sender *from, const struct f
 void parts_done(struct ingest *in, struct slice whole);
 void parts_expire(struct ingest *in, uint64_t now_ms, bool all);
 
+/* ---- writes that lost (ingest_conflict.c) ---- */
+
+/* A row of a set after its merge, of which something was not taken. */
+struct merged_row {
+	struct user_state *us;
+	const struct id *device; /* who sent it */
+	const struct store_shape *sh;
+	struct store_table *t;
+	const struct row *in, *mapped; /* by the sender's and the table's columns */
+	const struct merge_result *got;
+	const struct standing *st; /* as merged */
+	const struct val *kept;	   /* values of a row that is not alive */
+};
+NEAP_CHECK int note_lost(struct step *s, const struct merged_row *m, struct err *e);
+NEAP_CHECK int on_conflicts(struct step *s, const struct sender *from, const struct f_conflicts *f,
+			    struct err *e);
+/* The user's oldest go above the bounds; the oldest of all at their age. */
+NEAP_CHECK int conflicts_trim(struct step *s, const struct user_state *us, struct err *e);
+NEAP_CHECK int conflicts_expire(struct step *s, struct err *e);
+
 /* ---- content of a set ---- */
 
 struct set_effect {
-	struct rows rows; /* what goes out; memory from in->work */
-	bool lost;	  /* something was not taken as sent (P5) */
+	struct rows rows;	 /* what goes out; memory from in->work */
+	bool lost;		 /* something was not taken as sent (P5) */
+	const struct id *device; /* who sent the set */
 	size_t n_row;
 };
 

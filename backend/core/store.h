@@ -259,6 +259,41 @@ NEAP_CHECK int store_touched(struct store *s,
 uint64_t store_issued(const struct store *s);
 NEAP_CHECK int store_set_issued(struct store *s, uint64_t stamp, struct err *e);
 
+/* ---- writes that lost (J7) ---- */
+
+/*
+ * Keeps a write of the user's `device` that lost, with its value. One that is kept already (the
+ * same table, key, column and register; or value and time, of a settled one) is not kept again.
+ */
+NEAP_CHECK int store_conflict_add(struct store *s, const struct store_user *u, const char *device,
+				  const struct lost_value *lost, const struct val *value,
+				  uint64_t now_ms, struct err *e);
+/* The user's oldest go until at most `records` of at most `bytes` in all are left. */
+NEAP_CHECK int store_conflict_trim(struct store *s, const struct store_user *u, uint64_t records,
+				   uint64_t bytes, struct err *e);
+/* Removes up to `max` that were noted before `before_ms`, the oldest first. */
+NEAP_CHECK int store_conflict_expire(struct store *s, uint64_t before_ms, size_t max,
+				     struct err *e);
+
+struct store_conflict {
+	int64_t id; /* rises with time */
+	struct id user, device;
+	struct lost_value lost; /* value and lost_ms are not kept in it */
+	struct val value;
+	struct id won_device; /* "server"; "" not known */
+	uint64_t at_ms;	      /* when it was noted */
+};
+struct store_conflict_query {
+	const char *user;  /* NULL: of all */
+	uint64_t since_ms; /* noted then or later */
+	int64_t before_id; /* 0: from the newest on */
+	size_t max;
+};
+/* The newest first. Memory is good until `fn` returns; its nonzero result ends it. */
+NEAP_CHECK int store_each_conflict(struct store *s, const struct store_conflict_query *q,
+				   int (*fn)(void *ctx, const struct store_conflict *c), void *ctx,
+				   struct err *e);
+
 /* ---- upkeep and status ---- */
 
 /*

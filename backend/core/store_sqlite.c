@@ -112,6 +112,7 @@ static int create(struct store *s, const struct store_config *c, struct err *e)
 
 	TRY(random_id(c, &id, e));
 	TRY(db_exec(s->db, schema_sql, e));
+	TRY(db_exec(s->db, store_conflict_sql, e));
 	TRY(meta_set(s, "store", (int64_t)id, e));
 	return meta_set(s, "format", STORE_FORMAT, e);
 }

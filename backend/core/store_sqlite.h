@@ -75,6 +75,9 @@ NEAP_CHECK int table_sql_capture(const struct store_table *t, bool table, struct
 				 struct err *e);
 NEAP_CHECK int table_sql_uncapture(const struct store_table *t, struct buf *out, struct err *e);
 
+/* store_conflict.c */
+extern const char store_conflict_sql[];
+
 NEAP_CHECK int catalogue_load(struct store *s, struct err *e);
 void catalogue_free(struct catalogue *c);
 struct store_table *catalogue_table(struct store *s, int64_t id); /* NULL: none */

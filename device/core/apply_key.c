@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "device/core/apply_internal.h"
+#include "protocol/row_text.h"
 
 static int put_u64(struct buf *out, uint64_t v)
 {
@@ -86,47 +87,6 @@ int key_put_stored(struct target *tg, const struct val *key, struct buf *out, bo
 	}
 	sqlite3_reset(tg->sql.find);
 	return rc;
-}
-
-static int text_string(struct slice s, struct buf *out)
-{
-	TRY(buf_put_u8(out, '"'));
-	for (size_t i = 0; i < s.len; i++) {
-		if (s.at[i] == '"' || s.at[i] == '\\')
-			TRY(buf_printf(out, "\\%c", s.at[i]));
-		else if (s.at[i] < 0x20)
-			TRY(buf_printf(out, "\\u%04x", s.at[i]));
-		else
-			TRY(buf_put_u8(out, s.at[i]));
-	}
-	return buf_put_u8(out, '"');
-}
-
-static int text_val(const struct val *v, struct buf *out)
-{
-	switch (v->type) {
-	case VAL_INT:
-		return buf_printf(out, "%lld", (long long)v->i);
-	case VAL_REAL:
-		return buf_printf(out, "%.17g", v->r);
-	case VAL_TEXT:
-		return text_string(v->s, out);
-	case VAL_BLOB:
-		TRY(buf_printf(out, "\"x'"));
-		for (size_t i = 0; i < v->s.len; i++)
-			TRY(buf_printf(out, "%02x", v->s.at[i]));
-		return buf_printf(out, "'\"");
-	default:
-		return buf_printf(out, "null");
-	}
-}
-
-static int text_member(struct slice name, const struct val *v, bool first, struct buf *out)
-{
-	TRY(buf_printf(out, first ? "{" : ", "));
-	TRY(text_string(name, out));
-	TRY(buf_printf(out, ": "));
-	return text_val(v, out);
 }
 
 int row_text(const struct shape *s, const struct image *im, bool all, struct buf *out)

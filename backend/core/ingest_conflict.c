@@ -1,0 +1,147 @@
+/* Writes that lost (J7): what a merge did not take, and what devices report of their own. */
+#include <string.h>
+
+#include "backend/core/ingest_step.h"
+#include "protocol/conflict.h"
+
+enum { EXPIRE_MAX = 10000 };
+
+/* One row of a set, some of which lost. */
+struct losing {
+	struct step *s;
+	const struct merged_row *m;
+	struct lost_value lost;
+	const struct val *now; /* the row's values as they stand, by the table's columns */
+	struct err *e;
+};
+
+static int no_memory(struct err *e)
+{
+	return err_set(e, NE_MEMORY, "no memory to note a conflict");
+}
+
+static int add(struct losing *x, struct slice column, const struct val *value, struct reg reg,
+	       struct reg won, const char *why)
+{
+	x->lost.column = column;
+	x->lost.reg = reg;
+	x->lost.won = won;
+	x->lost.why = slice_str(why);
+	x->s->in->stats.conflicts++;
+	return store_conflict_add(x->s->store, &x->m->us->u, x->m->device->at, &x->lost, value,
+				  x->s->now_ms, x->e);
+}
+
+/* An insert of a row that is deleted, a delete of one that is there. */
+static int add_existence(struct losing *x)
+{
+	static const struct val none = {.type = VAL_NULL};
+	const struct row *in = x->m->in;
+	const struct standing *st = x->m->st;
+
+	if (in->exist == EXIST_NONE || x->m->got->exist_taken ||
+	    (in->exist == EXIST_ALIVE) == st->alive)
+		return 0;
+	return add(x, slice_of(NULL, 0), &none, in->exist_reg, st->exist,
+		   st->alive ? CONFLICT_INSERTED : CONFLICT_DELETED);
+}
+
+/* `c` is by the table's columns. A value that is the same as the winner's has lost nothing. */
+static int add_cell(struct losing *x, const struct cell *c)
+{
+	static const struct val none = {.type = VAL_NULL};
+	const struct standing *st = x->m->st;
+	bool later = st->has[c->col] && reg_cmp(c->reg, st->cell[c->col]) < 0;
+	bool voided = reg_cmp(c->reg, st->exist) < 0;
+	const struct val *now = &none;
+
+	if (!later && !voided)
+		return 0;
+	if (st->alive || st->has[c->col])
+		now = &x->now[c->col];
+	if (val_eq(now, &c->val))
+		return 0;
+	return add(x, x->m->sh->shape.col[x->m->sh->from[c->col]].name, &c->val, c->reg,
+		   later ? st->cell[c->col] : st->exist,
+		   st->alive || later ? CONFLICT_LATER : CONFLICT_DELETED);
+}
+
+static int add_all(struct losing *x)
+{
+	TRY(add_existence(x));
+	for (uint16_t i = 0; i < x->m->mapped->n_cell; i++)
+		if (!x->m->got->cell_taken[i])
+			TRY(add_cell(x, &x->m->mapped->cell[i]));
+	return 0;
+}
+
+int note_lost(struct step *s, const struct merged_row *m, struct err *e)
+{
+	struct losing x = {.s = s, .m = m, .now = m->kept, .e = e};
+	struct buf key = {.max = CONFLICT_KEY_BYTES};
+	bool found;
+
+	if (m->st->alive) {
+		struct val *now = arena_array(&s->in->work, (size_t)m->st->n_col + 1, sizeof *now);
+		if (!now)
+			return no_memory(e);
+		TRY(store_values_get(s->store, &m->us->u, m->t, m->in->key, &s->in->work, now,
+				     &found, e));
+		x.now = now;
+	}
+	int rc = conflict_key(&m->sh->shape, m->in->key, &key);
+	x.lost.table = m->sh->shape.name;
+	x.lost.key = buf_slice(&key);
+	rc = rc ? no_memory(e) : add_all(&x);
+	buf_free(&key);
+	return rc;
+}
+
+static bool sound(const struct lost_value *l)
+{
+	return l->table.len && l->table.len <= LIMIT_NAME && l->column.len <= LIMIT_NAME &&
+	       l->key.len <= CONFLICT_KEY_BYTES && l->why.len <= CONFLICT_WHY_BYTES;
+}
+
+static int take_lost(struct step *s, const struct sender *from, const struct lost_value *l,
+		     struct err *e)
+{
+	struct val v;
+
+	if (!sound(l) || conflict_get_value(l->value, &s->in->work, &v)) {
+		s->in->stats.malformed++;
+		return 0;
+	}
+	s->in->stats.conflicts++;
+	return store_conflict_add(s->store, &from->us->u, from->device.at, l, &v, s->now_ms, e);
+}
+
+int on_conflicts(struct step *s, const struct sender *from, const struct f_conflicts *f,
+		 struct err *e)
+{
+	struct frame noted = {.type = FRAME_NOTED,
+			      .noted = {.store = store_id(s->store),
+					.term = store_term(s->store),
+					.site = f->site,
+					.number = f->number}};
+
+	for (size_t i = 0; i < f->n; i++)
+		TRY(take_lost(s, from, &f->lost[i], e));
+	TRY(conflicts_trim(s, from->us, e));
+	return send_down(s, from, &noted, f->number, e);
+}
+
+int conflicts_trim(struct step *s, const struct user_state *us, struct err *e)
+{
+	return store_conflict_trim(s->store, &us->u, s->in->c.conflicts_user,
+				   s->in->c.conflict_bytes_user, e);
+}
+
+int conflicts_expire(struct step *s, struct err *e)
+{
+	uint64_t keep = s->in->c.conflict_keep_ms;
+
+	if (s->now_ms < keep)
+		return 0;
+	return store_conflict_expire(s->store, s->now_ms - keep, EXPIRE_MAX, e);
+}
