@@ -232,6 +232,7 @@ static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, st
 		go = unjoin(w);
 	if (!go)
 		return NE_OK;
+	TRY(note_losses(w, e));
 	TRY(drop_marks(w, e));
 	if (w->plan.action == APPLY_DELETE)
 		TRY(work_delete(w, e));

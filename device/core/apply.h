@@ -12,6 +12,7 @@ struct applied {
 	size_t parked;	      /* could not be written: kept in neap_parked */
 	bool overtook;	      /* a local mark was dropped because a later write won */
 	int64_t overtook_gen; /* the highest generation among those */
+	size_t conflicts;     /* new records of what lost */
 };
 
 /*

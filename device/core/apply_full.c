@@ -2,6 +2,8 @@
 #include <string.h>
 
 #include "device/core/apply_internal.h"
+#include "device/core/conflict.h"
+#include "protocol/conflict.h"
 
 enum { SWEEP_MAX = 1000, SWEEP_MEMORY = LIMIT_DECODED };
 
@@ -51,25 +53,15 @@ int seen_note(struct target *tg, const struct image *im, struct err *e)
 
 int save_conflict(struct target *tg, const struct image *im, const char *reason, struct err *e)
 {
-	struct buf key = {.max = LIMIT_SET}, text = {.max = LIMIT_DECODED};
-	sqlite3_stmt *s;
-	int rc = db_prepare(tg->d->db,
-			    "INSERT INTO neap_conflict(table_id, key, text, reason) "
-			    "VALUES(?1, ?2, ?3, ?4)",
-			    &s, e);
+	struct buf text = {.max = 6 * LIMIT_DECODED};
+	struct conflict c = {.t = tg->t, .key = im->key, .reason = reason};
+	bool added = false;
+	int rc = row_text(&tg->t->shape, im, true, &text);
 
-	if (!rc)
-		rc = key_put(&tg->t->shape, im->key, &key);
-	if (!rc)
-		rc = row_text(&tg->t->shape, im, true, &text);
-	if (!rc && (sqlite3_bind_int64(s, 1, tg->t->id) ||
-		    sqlite3_bind_blob(s, 2, key.at, (int)key.len, SQLITE_STATIC) ||
-		    sqlite3_bind_text(s, 3, (const char *)text.at, (int)text.len, SQLITE_STATIC) ||
-		    sqlite3_bind_text(s, 4, reason, -1, SQLITE_STATIC)))
-		rc = db_error(tg->d->db, e, "keeping a row that is overwritten");
-	if (!rc)
-		rc = db_run(tg->d->db, s, e);
-	buf_free(&key);
+	c.text = buf_slice(&text);
+	rc = rc ? err_set(e, rc, "no memory to keep a row that is overwritten")
+		: conflict_add(tg->d, &c, &added, e);
+	tg->out->conflicts += added;
 	buf_free(&text);
 	return rc;
 }
@@ -207,12 +199,11 @@ static int remove_unseen(struct target *tg, const struct val *key, struct err *e
 	if (keep)
 		return NE_OK;
 	memcpy(im.key, key, (size_t)tg->t->shape.n_key * sizeof(*key));
-	if (tg->save_lost) {
-		rc = sql_read(tg, &im, &a, &found, e);
-		if (!rc && found)
-			rc = save_conflict(tg, &im, "the server does not have this row any more",
-					   e);
-	}
+	rc = sql_read(tg, &im, &a, &found, e);
+	if (!rc && found && tg->save_lost)
+		rc = save_conflict(tg, &im, CONFLICT_GONE, e);
+	if (!rc && found && tg->any_marks)
+		rc = note_swept(tg, &im, e);
 	if (!rc)
 		rc = sql_bind_key(tg->d, tg->sql.remove, 1, tg->t, key, e);
 	if (!rc)

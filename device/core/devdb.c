@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "device/core/conflict.h"
+
 /* Raised when our tables change; an older program refuses a newer file. */
 enum { DEVDB_FORMAT = 1, BUSY_MS = 2000, SCHEMA_BYTES = 64 << 20 };
 
@@ -25,8 +27,6 @@ static const char schema_sql[] =
 	"CREATE TABLE neap_parked(table_id INTEGER NOT NULL, key BLOB NOT NULL, image BLOB,"
 	" text TEXT, reason TEXT, at_ms INTEGER, PRIMARY KEY(table_id, key)) WITHOUT ROWID;"
 	"CREATE TABLE neap_rejected(id INTEGER PRIMARY KEY, table_id INTEGER, key BLOB, text TEXT,"
-	" reason TEXT, at_ms INTEGER);"
-	"CREATE TABLE neap_conflict(id INTEGER PRIMARY KEY, table_id INTEGER, key BLOB, text TEXT,"
 	" reason TEXT, at_ms INTEGER);"
 	"CREATE TABLE neap_seen(table_id INTEGER NOT NULL, key BLOB NOT NULL,"
 	" PRIMARY KEY(table_id, key)) WITHOUT ROWID;"
@@ -231,6 +231,7 @@ static int same_user(struct devdb *d, const char *path, const struct id *user, s
 static int bind_new(struct devdb *d, const struct id *user, uint64_t site, struct err *e)
 {
 	TRY(db_exec(d->db, schema_sql, e));
+	TRY(db_exec(d->db, conflict_schema_sql, e));
 	TRY(devdb_set(d, "format", DEVDB_FORMAT, e));
 	TRY(devdb_set(d, "site", (int64_t)site, e));
 	return devdb_set_text(d, "user", id_slice(user), e);

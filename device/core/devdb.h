@@ -11,8 +11,8 @@
  * cut) neap_m<id>     marks of a merge table (protocol/marks.h), or numbers of an append table: n,
  * k0 … neap_inflight  the sets in flight with the ranges they carry neap_parked    rows from others
  * that do not fit here yet: table_id, key, image, text, reason, at_ms neap_rejected  own rows that
- * were refused: id, table_id, key, text, reason, at_ms neap_conflict  values that lost: id,
- * table_id, key, text, reason, at_ms neap_seen      keys seen by the full pull under way: table_id,
+ * were refused: id, table_id, key, text, reason, at_ms neap_conflict  values that lost: see
+ * conflict.h neap_seen      keys seen by the full pull under way: table_id,
  * key neap_shape     shapes of others: id, shape (encoded)
  */
 #ifndef NEAP_DEVICE_CORE_DEVDB_H
@@ -43,6 +43,7 @@ struct devdb {
 	uint64_t site;
 	struct arena schema;
 	int64_t schema_version; /* PRAGMA schema_version at the last reload */
+	int conflict_todo;	/* enum conflict_todo of new records: whether anyone listens */
 };
 
 /*

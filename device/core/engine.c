@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/core/conflict.h"
 #include "device/core/engine_internal.h"
 
 /* Of one step: a page's declarations, its rows and the frame they came in. */
@@ -89,6 +90,10 @@ int engine_open(struct engine **out, const struct engine_config *c, struct err *
 		rc = db_exec(en->d->db,
 			     "PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF", e);
 	if (!rc)
+		en->d->conflict_todo =
+			(c->conflicts ? CONFLICT_TELL : 0) | (c->resolve ? CONFLICT_ASK : 0);
+	en->ask_due = en->tell_due = true;
+	if (!rc)
 		rc = cutter_new(&en->cutter, en->d, e);
 	if (!rc)
 		rc = engine_load(en, e);
@@ -111,6 +116,7 @@ void engine_close(struct engine *en)
 	if (!en)
 		return;
 	engine_drop_flights(en);
+	engine_report_drop(en);
 	engine_drop_heard(en, UINT64_MAX);
 	for (size_t i = 0; i < en->n_learnt; i++)
 		arena_free(&en->learnt[i].arena);
@@ -144,9 +150,12 @@ static int conclude_from_head(struct engine *en, struct err *e)
 static int follow_up(struct engine *en, struct err *e)
 {
 	TRY(engine_settle(en, e));
+	TRY(engine_resolve(en, e));
 	TRY(engine_upload(en, e));
+	TRY(engine_report(en, e));
 	TRY(conclude_from_head(en, e));
-	return engine_ask(en, e);
+	TRY(engine_ask(en, e));
+	return engine_tell(en, e);
 }
 
 /* The durable state is what the database says; all else begins anew. */
@@ -204,8 +213,14 @@ uint64_t engine_deadline_ms(const struct engine *en)
 	if (en->stale)
 		return en->mono_ms + BUSY_MS;
 	/* The database was locked: whatever is due waits for it. */
-	if (en->retry_at_ms != NEVER_MS || !en->link)
+	if (en->retry_at_ms != NEVER_MS)
 		return en->retry_at_ms;
+	if (en->cfg.conflicts && en->tell_due)
+		sooner(&at, en->tell_at_ms);
+	if (en->cfg.resolve && en->ask_due)
+		sooner(&at, en->mono_ms);
+	if (!en->link)
+		return at;
 	sooner(&at, en->hello.open ? en->hello.due_ms : en->hello_at_ms);
 	sooner(&at, en->pull.open ? en->pull.due_ms : en->pull_at_ms);
 	for (size_t i = 0; i < en->n_flight; i++) {
@@ -215,6 +230,7 @@ uint64_t engine_deadline_ms(const struct engine *en)
 		else if (en->flight[i]->n_want)
 			sooner(&at, en->sent_at_ms + STUCK_MS);
 	}
+	sooner(&at, engine_report_time(en));
 	/* While the server is busy nothing is sent, whatever is due. */
 	if (at < en->busy_until_ms)
 		at = en->busy_until_ms;

@@ -21,6 +21,20 @@ struct engine_break {
 	bool skip_own;	  /* P5: an own seq is skipped even if its marks were overtaken */
 };
 
+/* A pending write of this device that lost to one of others, as neap_conflict keeps it. */
+struct engine_conflict {
+	const char *table;
+	const char *key;	    /* the row's key, JSON */
+	const char *column;	    /* NULL: the row's insert or delete, or a settled row */
+	struct val local, incoming; /* NULL where the row was deleted, and without a column */
+	const char *reason;
+};
+
+enum resolution {
+	RESOLVE_KEEP,  /* the incoming value stays */
+	RESOLVE_WRITE, /* another one is written */
+};
+
 struct engine_config {
 	const char *path;
 	const char *vfs; /* NULL: the default */
@@ -34,6 +48,17 @@ struct engine_config {
 	unsigned inflight_sets; /* published and not acknowledged [8]; halves on busy */
 	uint64_t ack_ms;	/* resend when no acknowledgement came, doubles to 8 times [4000] */
 	uint64_t check_ms;	/* ask the server when nothing was heard, jittered [900000] */
+	/* Whether ACT_CONFLICT is wanted. */
+	bool conflicts;
+	/*
+	 * Asked once for each cell of a row still there that lost with another value, unless the
+	 * app has written it again since; in a transaction, so it may neither wait nor use the
+	 * database. `write` borrows what it sets until the next call. What it chooses is a new
+	 * write, committed together with the note that it was asked: a call whose transaction
+	 * failed or was cut off by a crash is made again, as if it had not been. NULL: none.
+	 */
+	enum resolution (*resolve)(void *ctx, const struct engine_conflict *c, struct val *write);
+	void *resolve_ctx;
 	struct engine_break broken;
 };
 
@@ -67,6 +92,7 @@ enum action_type {
 	ACT_KEY,      /* a new group key arrived: store and use it */
 	ACT_SYNCED,   /* `sync_id` is concluded: all is acknowledged and the cursor is at head */
 	ACT_CHANGED,  /* rows of `table` were changed by others */
+	ACT_CONFLICT, /* a write of ours lost: `conflict`; told once, perhaps not if we crash now */
 	ACT_NEW_SITE, /* state changed so that a person should know: see status */
 };
 
@@ -76,6 +102,7 @@ struct action {
 	struct f_key key;
 	uint64_t sync_id;
 	const char *table;
+	const struct engine_conflict *conflict; /* valid until the next engine_step */
 };
 
 struct actions {

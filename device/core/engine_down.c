@@ -95,11 +95,12 @@ void engine_on_head(struct engine *en, const struct f_head *h)
 		en->check_at_ms = en->mono_ms + engine_jitter(en, en->cfg.check_ms);
 }
 
-/* Own seqs of sets that may have carried an overtaken mark are pulled, not skipped (P5). */
-void engine_overtaken(struct engine *en)
+void engine_applied(struct engine *en, const struct applied *done)
 {
-	for (size_t i = 0; i < en->n_flight; i++)
+	for (size_t i = 0; done->overtook && i < en->n_flight; i++)
 		en->flight[i]->overtaken = true;
+	if (done->conflicts)
+		en->report_due = en->ask_due = en->tell_due = true;
 }
 
 static int tell_changed(struct engine *en, const struct rows *rows)
@@ -130,8 +131,7 @@ static int apply_slice(struct engine *en, const struct rows *rows, struct err *e
 	struct applied done;
 
 	TRY(apply_rows_joined(en->d, rows, en->at.full, !en->cfg.broken.no_join, &done, e));
-	if (done.overtook)
-		engine_overtaken(en);
+	engine_applied(en, &done);
 	return tell_changed(en, rows);
 }
 
@@ -140,8 +140,7 @@ static int retry_parked(struct engine *en, struct err *e)
 	struct applied done;
 
 	TRY(apply_retry_parked(en->d, &done, e));
-	if (done.overtook)
-		engine_overtaken(en);
+	engine_applied(en, &done);
 	return NE_OK;
 }
 
@@ -289,6 +288,11 @@ static const struct flight *own_seq(const struct engine *en, uint64_t seq)
 	return NULL;
 }
 
+static bool any_settles(const struct engine *en, uint64_t cursor)
+{
+	return en->n_flight && settles(en, en->flight[0], cursor);
+}
+
 static struct heard *heard_seq(struct engine *en, uint64_t seq)
 {
 	for (size_t i = 0; i < en->n_heard; i++) {
@@ -339,8 +343,12 @@ int engine_settle(struct engine *en, struct err *e)
 	while (!gap && en->at.store && !en->at.full) {
 		uint64_t next = m.at.cursor + 1;
 		const struct flight *own = own_seq(en, next);
-		struct heard *h = heard_seq(en, next);
+		struct heard *h;
 
+		/* What is settled has not lost to what comes after it (J7). */
+		if (!own && heard_seq(en, next) && any_settles(en, m.at.cursor))
+			TRY(flush(en, &m, e));
+		h = heard_seq(en, next);
 		if (next <= en->hold && !en->cfg.broken.no_hold)
 			break;
 		if (own && (!own->overtaken || en->cfg.broken.skip_own))

@@ -10,6 +10,7 @@ static void link_down(struct engine *en)
 	parts_free(en->parts);
 	en->parts = NULL;
 	engine_resend(en);
+	engine_report_resend(en);
 }
 
 /* A running engine asks nothing: the retained head tells whether anything was missed. */
@@ -71,6 +72,8 @@ static int on_down(struct engine *en, const struct frame *f, struct err *e)
 		return NE_OK;
 	case FRAME_REJECT:
 		return engine_on_reject(en, &f->reject, e);
+	case FRAME_NOTED:
+		return engine_on_noted(en, &f->noted, e);
 	case FRAME_PART:
 		return on_part(en, &f->part, e);
 	case FRAME_KEY:

@@ -135,6 +135,14 @@ struct engine {
 	uint64_t busy_until_ms, refused_until_ms, refused_ms, cut_at_ms, resent_ms;
 	size_t set_bytes;
 
+	/* Conflicts (J7). */
+	struct flight *report; /* what is on its way to the server's list; NULL nothing */
+	bool report_due;       /* there may be more that it has not noted */
+	uint64_t report_number;
+	unsigned report_backoff;
+	bool ask_due, tell_due; /* records may wait for a resolver, for the callback */
+	uint64_t tell_at_ms;
+
 	uint64_t syncs[SYNCS_MAX];
 	size_t n_sync;
 
@@ -182,6 +190,27 @@ NEAP_CHECK int engine_drop_tables(struct engine *en, struct err *e);
 /* A new random site: marks keep the old one, numbers start anew, all is forgotten. */
 NEAP_CHECK int engine_new_site(struct engine *en, struct err *e);
 
+/* engine_up.c: what sets and reports share. `want_all` publishes all pieces (again). */
+NEAP_CHECK int engine_make_flight(struct engine *en, const struct frame *f, uint64_t id,
+				  struct flight **out, struct err *e);
+void engine_free_flight(struct flight *f);
+void engine_want_all(struct flight *f);
+NEAP_CHECK int engine_pump_flight(struct engine *en, struct flight *f, struct err *e);
+
+/* engine_report.c: conflicts that the server has not noted go up when nothing else waits. */
+NEAP_CHECK int engine_report(struct engine *en, struct err *e);
+NEAP_CHECK int engine_on_noted(struct engine *en, const struct f_noted *n, struct err *e);
+/* When engine_report has something to do; NEVER_MS if only an event can tell. */
+uint64_t engine_report_time(const struct engine *en);
+void engine_report_drop(struct engine *en);
+void engine_report_resend(struct engine *en);
+
+/* engine_conflict.c */
+/* Asks the resolver about what waits for it. Own transactions. */
+NEAP_CHECK int engine_resolve(struct engine *en, struct err *e);
+/* Lists what is to be told; the last thing of a step, so that nothing takes it back. */
+NEAP_CHECK int engine_tell(struct engine *en, struct err *e);
+
 /* engine_hello.c */
 NEAP_CHECK int engine_ask_hello(struct engine *en, struct err *e);
 NEAP_CHECK int engine_on_welcome(struct engine *en, const struct f_welcome *w, struct err *e);
@@ -210,8 +239,11 @@ NEAP_CHECK int engine_on_reset(struct engine *en, const struct f_reset *r, struc
 NEAP_CHECK int engine_on_change(struct engine *en, const struct f_change *c, struct slice plain,
 				struct err *e);
 void engine_on_head(struct engine *en, const struct f_head *h);
-/* A mark was overtaken: own seqs of sets that may have carried it are pulled, not skipped (P5). */
-void engine_overtaken(struct engine *en);
+/*
+ * What was applied: where a mark was overtaken, own seqs of sets that may have carried it are
+ * pulled, not skipped (P5); what lost is to be reported and told (J7).
+ */
+void engine_applied(struct engine *en, const struct applied *done);
 /* Drops broadcasts up to and including `seq`. */
 void engine_drop_heard(struct engine *en, uint64_t seq);
 /* Moves the cursor over what is known, then settles the sets it covers. */

@@ -95,8 +95,7 @@ static int finish_full(struct engine *en, struct err *e)
 	at.base = 0;
 	while (more) {
 		TRY(apply_full_end(en->d, &done, &more, e));
-		if (done.overtook)
-			engine_overtaken(en);
+		engine_applied(en, &done);
 	}
 	TRY(devdb_begin(en->d, e));
 	TRY(engine_put_position(en, &at, en->hold, e));

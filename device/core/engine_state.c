@@ -86,6 +86,7 @@ static int load_flights(struct engine *en, struct err *e)
 int engine_forget(struct engine *en, struct err *e)
 {
 	engine_drop_flights(en);
+	engine_report_drop(en);
 	engine_drop_heard(en, UINT64_MAX);
 	engine_question_close(&en->hello);
 	engine_question_close(&en->pull);
@@ -218,6 +219,9 @@ int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t
 	TRY(engine_put_position(en, &at, 0, e));
 	TRY(devdb_set(en->d, "full", save ? FULL_SAVES : FULL_PLAIN, e));
 	TRY(set_pulled(en, e));
+	/* A restored store may not have what it had noted: it is reported again. */
+	if (save)
+		TRY(devdb_set(en->d, "conflict_noted", 0, e));
 	TRY(apply_full_begin(en->d, e));
 	TRY(devdb_commit(en->d, e));
 	en->at = at;

@@ -13,7 +13,7 @@ struct flight *engine_flight(struct engine *en, uint64_t number)
 	return NULL;
 }
 
-static void free_flight(struct flight *f)
+void engine_free_flight(struct flight *f)
 {
 	buf_free(&f->frame);
 	free(f->want);
@@ -26,7 +26,7 @@ void engine_drop_flight(struct engine *en, struct flight *f)
 
 	while (en->flight[i] != f)
 		i++;
-	free_flight(f);
+	engine_free_flight(f);
 	en->n_flight--;
 	memmove(&en->flight[i], &en->flight[i + 1], (en->n_flight - i) * sizeof(en->flight[0]));
 }
@@ -34,7 +34,7 @@ void engine_drop_flight(struct engine *en, struct flight *f)
 void engine_drop_flights(struct engine *en)
 {
 	for (size_t i = 0; i < en->n_flight; i++)
-		free_flight(en->flight[i]);
+		engine_free_flight(en->flight[i]);
 	en->n_flight = 0;
 }
 
@@ -47,7 +47,7 @@ size_t engine_unacked(const struct engine *en)
 	return n;
 }
 
-static void want_all(struct flight *f)
+void engine_want_all(struct flight *f)
 {
 	if (f->acked || !f->frame.len)
 		return;
@@ -59,7 +59,7 @@ static void want_all(struct flight *f)
 void engine_resend(struct engine *en)
 {
 	for (size_t i = 0; !en->restart && i < en->n_flight; i++)
-		want_all(en->flight[i]);
+		engine_want_all(en->flight[i]);
 }
 
 void engine_back_off(struct engine *en, uint64_t first_ms)
@@ -87,7 +87,7 @@ static int publish_piece(struct engine *en, const struct flight *f, size_t i, st
 }
 
 /* Publishes what pieces of `f` the window takes. */
-static int pump_flight(struct engine *en, struct flight *f, struct err *e)
+int engine_pump_flight(struct engine *en, struct flight *f, struct err *e)
 {
 	for (size_t i = 0; i < f->n_piece && f->n_want; i++) {
 		if (!f->want[i])
@@ -127,7 +127,7 @@ static int pump(struct engine *en, struct err *e)
 	if (en->mono_ms >= en->sent_at_ms + STUCK_MS)
 		en->outstanding = 0;
 	for (size_t i = 0; i < en->n_flight; i++) {
-		TRY(pump_flight(en, en->flight[i], e));
+		TRY(engine_pump_flight(en, en->flight[i], e));
 		if (en->flight[i]->n_want)
 			break;
 	}
@@ -161,28 +161,8 @@ uint64_t engine_cut_time(const struct engine *en)
 	return at < en->refused_until_ms ? en->refused_until_ms : at;
 }
 
-static int encode_set(struct engine *en, const struct cut *cut, struct buf *out, struct err *e)
-{
-	struct buf rows = {.max = LIMIT_SET};
-	struct frame f = {.type = FRAME_SET};
-	int rc = rows_encode(&cut->rows, cut->site, &rows, e);
-
-	f.set = (struct f_set){
-		.site = cut->site,
-		.number = cut->number,
-		.prev = cut->prev,
-		.cut = cut->cut,
-		.flags = cut->flags,
-		.rows = buf_slice(&rows),
-	};
-	(void)en;
-	if (!rc)
-		rc = frame_encode(&f, out, e);
-	buf_free(&rows);
-	return rc;
-}
-
-static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
+int engine_make_flight(struct engine *en, const struct frame *frame, uint64_t id,
+		       struct flight **out, struct err *e)
 {
 	struct flight *f = calloc(1, sizeof(*f));
 	int rc;
@@ -190,12 +170,8 @@ static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
 	if (!f)
 		return NE_MEMORY;
 	f->frame.max = LIMIT_FRAME;
-	f->number = cut->number;
-	f->prev = cut->prev;
-	f->cut = cut->cut;
-	f->gen_hi = cut->gen_hi;
-	f->n_row = cut->n_row;
-	rc = encode_set(en, cut, &f->frame, e);
+	f->cut = id;
+	rc = frame_encode(frame, &f->frame, e);
 	if (!rc) {
 		f->n_piece = f->frame.len > en->cfg.piece_bytes
 				     ? parts_count(f->frame.len, en->cfg.piece_bytes)
@@ -204,11 +180,38 @@ static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
 		rc = f->want ? NE_OK : NE_MEMORY;
 	}
 	if (rc) {
-		free_flight(f);
+		engine_free_flight(f);
 		return rc;
 	}
 	parts_digest(buf_slice(&f->frame), f->digest);
-	want_all(f);
+	engine_want_all(f);
+	*out = f;
+	return NE_OK;
+}
+
+static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
+{
+	struct buf rows = {.max = LIMIT_SET};
+	struct frame frame = {.type = FRAME_SET};
+	struct flight *f = NULL;
+	int rc = rows_encode(&cut->rows, cut->site, &rows, e);
+
+	frame.set = (struct f_set){
+		.site = cut->site,
+		.number = cut->number,
+		.prev = cut->prev,
+		.cut = cut->cut,
+		.flags = cut->flags,
+		.rows = buf_slice(&rows),
+	};
+	if (!rc)
+		rc = engine_make_flight(en, &frame, cut->cut, &f, e);
+	buf_free(&rows);
+	TRY(rc);
+	f->number = cut->number;
+	f->prev = cut->prev;
+	f->gen_hi = cut->gen_hi;
+	f->n_row = cut->n_row;
 	en->flight[en->n_flight++] = f;
 	return NE_OK;
 }

@@ -31,6 +31,8 @@ static void act(struct node *n, const struct action *a)
 		if (n->owner.changed && a->table)
 			n->owner.changed(n->owner.ctx, n->paths.db, a->table);
 		break;
+	case ACT_CONFLICT:
+		break;
 	case ACT_NEW_SITE:
 		node_say(n, "this database has a new site id (it was a copy or a restored backup)");
 		break;

@@ -1,0 +1,170 @@
+/* What lost here goes to the server's conflicts (J7): one frame at a time, until it is noted. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/core/engine_internal.h"
+#include "protocol/conflict.h"
+
+enum { REPORT_BYTES = 24 * 1024, REPORT_BACKOFF_MAX = 16 };
+
+void engine_report_drop(struct engine *en)
+{
+	if (en->report)
+		engine_free_flight(en->report);
+	en->report = NULL;
+	en->report_due = true;
+}
+
+void engine_report_resend(struct engine *en)
+{
+	if (en->report)
+		engine_want_all(en->report);
+}
+
+static struct slice text_of(struct engine *en, sqlite3_stmt *s, int col)
+{
+	const void *at = sqlite3_column_text(s, col);
+
+	return arena_copy(&en->tmp, slice_of(at, at ? (size_t)sqlite3_column_bytes(s, col) : 0));
+}
+
+/* A settled row has no value but its text. */
+static int value_of(struct engine *en, sqlite3_stmt *s, struct slice *out)
+{
+	struct buf b = {.max = LIMIT_FRAME};
+	struct val v = val_column(s, 4);
+	bool row = !sqlite3_column_int64(s, 5) && !sqlite3_column_int64(s, 6);
+	int rc;
+
+	if (row) {
+		v = val_column(s, 11);
+		if (v.type == VAL_TEXT)
+			v.s = conflict_cut(v.s, CONFLICT_ROW_BYTES);
+	}
+	rc = conflict_put_value(&v, &b);
+	if (!rc) {
+		*out = arena_copy(&en->tmp, buf_slice(&b));
+		rc = out->at ? NE_OK : NE_MEMORY;
+	}
+	buf_free(&b);
+	return rc;
+}
+
+static int read_lost(struct engine *en, sqlite3_stmt *s, struct lost_value *out)
+{
+	*out = (struct lost_value){
+		.table = text_of(en, s, 1),
+		.key = text_of(en, s, 2),
+		.column = text_of(en, s, 3),
+		.reg = {(uint64_t)sqlite3_column_int64(s, 5), (uint64_t)sqlite3_column_int64(s, 6)},
+		.won = {(uint64_t)sqlite3_column_int64(s, 7), (uint64_t)sqlite3_column_int64(s, 8)},
+		.lost_ms = (uint64_t)sqlite3_column_int64(s, 9),
+		.why = text_of(en, s, 10),
+	};
+	out->why = conflict_cut(out->why, CONFLICT_WHY_BYTES);
+	out->key = conflict_cut(out->key, CONFLICT_KEY_BYTES);
+	if (!out->table.at || !out->key.at || !out->column.at || !out->why.at)
+		return NE_MEMORY;
+	return value_of(en, s, &out->value);
+}
+
+static const char lost_sql[] =
+	"SELECT c.id, coalesce(c.tab, t.name, '?'), coalesce(c.row_key, c.text, '?'),"
+	" ifnull(c.col, ''), c.value, c.stamp, c.site, c.won_stamp, c.won_site,"
+	" max(ifnull(c.at_ms, 0), 0), ifnull(c.reason, ''), c.text FROM neap_conflict c"
+	" LEFT JOIN neap_table t ON t.id = c.table_id WHERE c.id > ?1 ORDER BY c.id LIMIT ?2";
+
+/* The oldest that the server has not noted, as many as go well into one frame. */
+static int gather(struct engine *en, struct lost_value *lost, struct f_conflicts *out,
+		  struct err *e)
+{
+	sqlite3_stmt *s;
+	size_t bytes = 0;
+	int64_t noted;
+	bool row = true;
+	int rc = NE_OK;
+
+	TRY(devdb_get(en->d, "conflict_noted", &noted, e));
+	TRY(db_prepare(en->d->db, lost_sql, &s, e));
+	sqlite3_bind_int64(s, 1, noted);
+	sqlite3_bind_int64(s, 2, LIMIT_LOST);
+	while (!rc && row && bytes < REPORT_BYTES) {
+		rc = db_step(en->d->db, s, &row, e);
+		if (rc || !row)
+			break;
+		rc = read_lost(en, s, &lost[out->n]);
+		out->number = (uint64_t)sqlite3_column_int64(s, 0);
+		bytes += lost[out->n].value.len + lost[out->n].key.len;
+		out->n++;
+	}
+	sqlite3_reset(s);
+	return rc;
+}
+
+static int cut_report(struct engine *en, struct err *e)
+{
+	struct lost_value *lost = arena_array(&en->tmp, LIMIT_LOST, sizeof(*lost));
+	struct frame f = {.type = FRAME_CONFLICTS,
+			  .conflicts = {.site = en->d->site, .lost = lost}};
+
+	if (!lost)
+		return NE_MEMORY;
+	TRY(gather(en, lost, &f.conflicts, e));
+	en->report_due = f.conflicts.n > 0;
+	if (!f.conflicts.n)
+		return NE_OK;
+	TRY(engine_make_flight(en, &f, engine_random_id(en), &en->report, e));
+	en->report_number = f.conflicts.number;
+	en->report_backoff = 1;
+	return NE_OK;
+}
+
+static bool sets_waiting(const struct engine *en)
+{
+	for (size_t i = 0; i < en->n_flight; i++) {
+		if (en->flight[i]->n_want)
+			return true;
+	}
+	return false;
+}
+
+int engine_report(struct engine *en, struct err *e)
+{
+	struct flight *f;
+
+	if (!en->link || !en->welcomed || en->at.full || en->mono_ms < en->busy_until_ms)
+		return NE_OK;
+	if (!en->report && en->report_due)
+		TRY(cut_report(en, e));
+	f = en->report;
+	if (!f || sets_waiting(en))
+		return NE_OK;
+	if (f->due_ms <= en->mono_ms) {
+		if (en->report_backoff < REPORT_BACKOFF_MAX)
+			en->report_backoff *= 2;
+		engine_want_all(f);
+	}
+	if (!f->n_want)
+		return NE_OK;
+	TRY(engine_pump_flight(en, f, e));
+	if (!f->n_want)
+		f->due_ms = en->mono_ms + en->cfg.ack_ms * en->report_backoff;
+	return NE_OK;
+}
+
+uint64_t engine_report_time(const struct engine *en)
+{
+	if (!en->report || !en->welcomed || en->at.full || sets_waiting(en))
+		return NEVER_MS;
+	return en->report->n_want ? en->sent_at_ms + STUCK_MS : en->report->due_ms;
+}
+
+int engine_on_noted(struct engine *en, const struct f_noted *n, struct err *e)
+{
+	if (!en->report || n->store != en->at.store || n->term != en->at.term ||
+	    n->site != en->d->site || n->number != en->report_number)
+		return NE_OK;
+	TRY(devdb_set(en->d, "conflict_noted", (int64_t)n->number, e));
+	engine_report_drop(en);
+	return NE_OK;
+}
