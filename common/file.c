@@ -75,16 +75,19 @@ static int check_length(const char *path, struct err *e)
 	return 0;
 }
 
+int file_sync_folder(const char *path, struct err *e)
+{
+	return sync_folder(path) ? failed(e, "sync the folder of", path) : 0;
+}
+
 int file_create(const char *path, struct slice content, enum file_mode mode, struct err *e)
 {
 	TRY(check_length(path, e));
 	TRY(write_new(path, content, (mode_t)mode, e));
-	if (sync_folder(path)) {
-		int rc = failed(e, "sync the folder of", path);
+	int rc = file_sync_folder(path, e);
+	if (rc)
 		unlink(path);
-		return rc;
-	}
-	return 0;
+	return rc;
 }
 
 int file_replace(const char *path, struct slice content, enum file_mode mode, struct err *e)
@@ -100,9 +103,7 @@ int file_replace(const char *path, struct slice content, enum file_mode mode, st
 		unlink(temp);
 		return rc;
 	}
-	if (sync_folder(path))
-		return failed(e, "sync the folder of", path);
-	return 0;
+	return file_sync_folder(path, e);
 }
 
 static int read_fd(int fd, const char *path, struct buf *out, struct err *e)

@@ -31,6 +31,7 @@ int cmd_args(const struct command *self, int argc, char **argv, const char *extr
 		{"config", required_argument, NULL, 'c'},
 		{"password-file", required_argument, NULL, 'p'},
 		{"json", no_argument, NULL, 'j'},
+		{"auth", no_argument, NULL, 'a'},
 		{NULL, 0, NULL, 0},
 	};
 	int o;
@@ -45,6 +46,8 @@ int cmd_args(const struct command *self, int argc, char **argv, const char *extr
 			out->password_file = optarg;
 		else if (o == 'j' && strchr(extra, 'j'))
 			out->json = true;
+		else if (o == 'a' && strchr(extra, 'a'))
+			out->auth = true;
 		else
 			return cmd_bad_option(self, argv, e);
 	}

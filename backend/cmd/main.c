@@ -39,6 +39,14 @@ static const struct command commands[] = {
 	{"schema", cmd_schema, "show", "tables of the data store",
 	 "Each with its kind, direction, rows, columns, and how many rows are parked because\n"
 	 "their user_id is no account. Works whether neapd serve runs or not.\n\n"},
+	{"backup", cmd_backup, "FILE [--auth]", "copy the data store, also while neapd runs",
+	 "Makes FILE (0600), a consistent copy of the data store as it is at the start; devices "
+	 "and\n"
+	 "operators go on writing. An existing FILE is never overwritten. To restore it, stop\n"
+	 "neapd, put FILE in the place of the store, remove the store's -wal and -shm, and start\n"
+	 "neapd: docs/operations.md says what devices then do.\n\n"
+	 "  --auth          copy the accounts (auth.db) instead; keep that, the keys and\n"
+	 "                  revocations.log apart from the data\n"},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
