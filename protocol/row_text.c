@@ -13,6 +13,21 @@ static size_t sequence(struct slice s)
 	return 0;
 }
 
+/* At the front of valid UTF-8. U+0080…9F are c2 80 … c2 9f. */
+static bool is_control(struct slice s)
+{
+	return s.at[0] < 0x20 || s.at[0] == 0x7f ||
+	       (s.at[0] == 0xc2 && s.len > 1 && s.at[1] < 0xa0);
+}
+
+bool text_shows(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (is_control(slice_of(s.at + i, s.len - i)))
+			return false;
+	return true;
+}
+
 static int put_char(struct slice s, size_t *used, struct buf *out)
 {
 	size_t n = sequence(s);
@@ -22,8 +37,8 @@ static int put_char(struct slice s, size_t *used, struct buf *out)
 		return buf_put(out, "\xef\xbf\xbd", 3);
 	if (*s.at == '"' || *s.at == '\\')
 		return buf_printf(out, "\\%c", *s.at);
-	if (*s.at < 0x20)
-		return buf_printf(out, "\\u%04x", *s.at);
+	if (is_control(s))
+		return buf_printf(out, "\\u%04x", s.at[n - 1]);
 	return buf_put(out, s.at, n);
 }
 

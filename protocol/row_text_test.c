@@ -38,8 +38,21 @@ static void test_values(void **state)
 	says(&v, "{\"k\": \"x'00ff'\"");
 	v = text("a\"b\\c\n\xc3\xa9");
 	says(&v, "{\"k\": \"a\\\"b\\\\c\\u000a\xc3\xa9\"");
+	v = text("\x1b[2J\x7f\xc2\x9b\xc2\xa0"); /* nothing for a terminal */
+	says(&v, "{\"k\": \"\\u001b[2J\\u007f\\u009b\xc2\xa0\"");
 	v = text("a\xff\xc3"); /* not UTF-8 */
 	says(&v, "{\"k\": \"a\xef\xbf\xbd\xef\xbf\xbd\"");
+}
+
+static void test_what_shows(void **state)
+{
+	(void)state;
+
+	assert_true(text_shows(slice_str("a \xc3\xa9 \xc2\xa0")));
+	assert_true(text_shows(slice_str("")));
+	assert_false(text_shows(slice_str("a\n")));
+	assert_false(text_shows(slice_str("a\x7f")));
+	assert_false(text_shows(slice_str("\xc2\x80")));
 }
 
 static void test_key(void **state)
@@ -62,6 +75,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_what_shows),
 		cmocka_unit_test(test_key),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

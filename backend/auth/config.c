@@ -46,6 +46,10 @@ static const struct member members[] = {
 	{"token_keys", PATH(token_keys), "broker/token-keys"},
 	{"store", PATH(store), "data/store.db"},
 	{"run", PATH(run_dir), "run"},
+	{"conflict_keep_s", NUMBER(conflict_keep_s, 60, 316224000), "7776000"},
+	{"conflicts_per_user", NUMBER(conflicts_per_user, 1, 100000000), "100000"},
+	{"conflict_bytes_per_user", NUMBER(conflict_bytes_per_user, 65536, 1099511627776),
+	 "67108864"},
 	{"shards", M_SHARDS, AT(shard_lo), AT(shard_hi), 0, 0, "00-ff"},
 };
 enum { MEMBERS = sizeof members / sizeof members[0] };

@@ -39,7 +39,11 @@ struct config {
 	char token_keys[CONFIG_PATH]; /* folder of public token keys, for the broker */
 	char store[CONFIG_PATH];      /* the data store */
 	char run_dir[CONFIG_PATH];    /* sockets and status */
-	uint8_t shard_lo, shard_hi;   /* [0, 255], both included */
+	/* Writes that lost: how long they are kept [90 days], and how many of a user. */
+	int64_t conflict_keep_s;
+	int64_t conflicts_per_user;	 /* [100000] */
+	int64_t conflict_bytes_per_user; /* [64 MiB] */
+	uint8_t shard_lo, shard_hi;	 /* [0, 255], both included */
 };
 
 /*

@@ -58,6 +58,9 @@ static void paths_are_beside_the_file_and_the_rest_has_defaults(void **state)
 	assert_string_equal(c.login_key, "/b.pem");
 	assert_string_equal(c.listen_host, "127.0.0.1");
 	assert_int_equal(c.listen_port, 8443);
+	assert_int_equal(c.conflict_keep_s, 90 * 24 * 3600);
+	assert_int_equal(c.conflicts_per_user, 100000);
+	assert_int_equal(c.conflict_bytes_per_user, 64 * 1024 * 1024);
 	assert_string_equal(c.device_broker_host, "broker.example");
 	assert_int_equal(c.broker_port, 8884);
 	assert_int_equal(c.token_life_s, 3600);

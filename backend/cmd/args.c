@@ -32,6 +32,9 @@ int cmd_args(const struct command *self, int argc, char **argv, const char *extr
 		{"password-file", required_argument, NULL, 'p'},
 		{"json", no_argument, NULL, 'j'},
 		{"auth", no_argument, NULL, 'a'},
+		{"since", required_argument, NULL, 's'},
+		{"limit", required_argument, NULL, 'l'},
+		{"before", required_argument, NULL, 'b'},
 		{NULL, 0, NULL, 0},
 	};
 	int o;
@@ -48,6 +51,12 @@ int cmd_args(const struct command *self, int argc, char **argv, const char *extr
 			out->json = true;
 		else if (o == 'a' && strchr(extra, 'a'))
 			out->auth = true;
+		else if (o == 's' && strchr(extra, 's'))
+			out->since = optarg;
+		else if (o == 'l' && strchr(extra, 'l'))
+			out->limit = optarg;
+		else if (o == 'b' && strchr(extra, 'b'))
+			out->before = optarg;
 		else
 			return cmd_bad_option(self, argv, e);
 	}

@@ -22,6 +22,7 @@ int cmd_user(const struct command *self, int argc, char **argv, struct err *e);
 int cmd_device(const struct command *self, int argc, char **argv, struct err *e);
 int cmd_status(const struct command *self, int argc, char **argv, struct err *e);
 int cmd_backup(const struct command *self, int argc, char **argv, struct err *e);
+int cmd_conflicts(const struct command *self, int argc, char **argv, struct err *e);
 int cmd_schema(const struct command *self, int argc, char **argv, struct err *e);
 
 /* What the options of a command were found to be. */
@@ -30,13 +31,14 @@ struct args {
 	const char *password_file; /* --password-file */
 	bool json;		   /* --json */
 	bool auth;		   /* --auth */
-	char *const *operand;	   /* what is left */
+	const char *since, *limit, *before;
+	char *const *operand; /* what is left */
 	int operands;
 };
 
 /*
- * Parses --config, and --password-file, --json and --auth where `extra` has 'p', 'j' and 'a'.
- * NE_USAGE quotes what is wrong. There must be `min` to `max` operands.
+ * Parses --config, and --password-file, --json, --auth, --since, --limit and --before where `extra`
+ * has p, j, a, s, l and b. NE_USAGE quotes what is wrong. There must be `min` to `max` operands.
  */
 NEAP_CHECK int cmd_args(const struct command *self, int argc, char **argv, const char *extra,
 			int min, int max, struct args *out, struct err *e);

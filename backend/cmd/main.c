@@ -36,6 +36,20 @@ static const struct command commands[] = {
 	 "Look at broker.connected first, then at committer.trouble: what keeps it from\n"
 	 "committing, a full disk for instance.\n\n"
 	 "  --json          as JSON\n"},
+	{"conflicts", cmd_conflicts, "[USER] [options]", "what devices wrote and lost",
+	 "Each write that lost to a later one, the newest first: whose, what, the value, and what\n"
+	 "won. Works whether neapd serve runs or not. Long keys and values are cut; whole ones "
+	 "are\n"
+	 "in the store's table neap_conflict, by id.\n\n"
+	 "  --since WHEN    noted since then: an age (90s, 15m, 12h, 30d), a day (2026-01-31) or "
+	 "a\n"
+	 "                  time (2026-01-31T12:00:00Z)\n"
+	 "  --limit N       at most so many, up to 100000 [100]\n"
+	 "  --before ID     those older than this one\n"
+	 "  --json          one object: conflicts[] (id, user, device, table, key, column or "
+	 "null,\n"
+	 "                  value, written_ms, site, won_ms, won_site, won_device or null, why,\n"
+	 "                  at_ms), before (null: there are no older ones)\n"},
 	{"schema", cmd_schema, "show", "tables of the data store",
 	 "Each with its kind, direction, rows, columns, and how many rows are parked because\n"
 	 "their user_id is no account. Works whether neapd serve runs or not.\n\n"},
@@ -54,7 +68,7 @@ static void print_usage(FILE *to)
 {
 	fprintf(to, "usage: neapd COMMAND [arguments]\n\n");
 	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(to, "  %-7s %-32s %s\n", commands[i].name, commands[i].synopsis,
+		fprintf(to, "  %-9s %-32s %s\n", commands[i].name, commands[i].synopsis,
 			commands[i].about);
 	fprintf(to,
 		"\nEvery command takes --help; all but init take --config FILE (else $NEAP_CONFIG, "

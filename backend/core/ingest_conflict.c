@@ -3,6 +3,7 @@
 
 #include "backend/core/ingest_step.h"
 #include "protocol/conflict.h"
+#include "protocol/row_text.h"
 
 enum { EXPIRE_MAX = 10000 };
 
@@ -97,10 +98,13 @@ int note_lost(struct step *s, const struct merged_row *m, struct err *e)
 	return rc;
 }
 
+/* A person will read it, perhaps on a terminal. */
 static bool sound(const struct lost_value *l)
 {
 	return l->table.len && l->table.len <= LIMIT_NAME && l->column.len <= LIMIT_NAME &&
-	       l->key.len <= CONFLICT_KEY_BYTES && l->why.len <= CONFLICT_WHY_BYTES;
+	       l->key.len <= CONFLICT_KEY_BYTES && l->why.len <= CONFLICT_WHY_BYTES &&
+	       text_shows(l->table) && text_shows(l->key) && text_shows(l->column) &&
+	       text_shows(l->why);
 }
 
 static int take_lost(struct step *s, const struct sender *from, const struct lost_value *l,

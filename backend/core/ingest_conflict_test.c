@@ -221,17 +221,19 @@ static void an_unsound_report_is_left_out(void **state)
 {
 	struct world *w = one_row();
 	static char name[200];
-	struct lost_value l[3] = {
+	struct lost_value l[4] = {
 		report(w, "x", 1, (struct reg){1, SITE_B}, 1),
 		report(w, "x", 2, (struct reg){2, SITE_B}, 1),
 		report(w, "x", 3, (struct reg){3, SITE_B}, 1),
+		report(w, "x", 4, (struct reg){4, SITE_B}, 1),
 	};
 	(void)state;
 
 	memset(name, 'n', sizeof name - 1);
 	l[0].table = slice_str(name);
 	l[1].value = slice_str("\x01junk");
-	give_report(w, l, 3, 3);
+	l[3].key = slice_str("\x1b[2J");
+	give_report(w, l, 4, 4);
 	assert_string_equal(query(w, "SELECT value FROM neap_conflict"), "3");
 	world_free(w);
 }

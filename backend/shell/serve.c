@@ -115,6 +115,9 @@ static int open_store(struct serve *s, struct err *e)
 		.parts_bytes_user = PARTS_BYTES_USER,
 		.parts_bytes = PARTS_BYTES,
 		.parts_ms = PARTS_MS,
+		.conflict_keep_ms = 1000 * (uint64_t)s->config->conflict_keep_s,
+		.conflicts_user = (uint64_t)s->config->conflicts_per_user,
+		.conflict_bytes_user = (uint64_t)s->config->conflict_bytes_per_user,
 	};
 
 	TRY(store_open(&s->store, &store, e));

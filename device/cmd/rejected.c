@@ -1,4 +1,4 @@
-/* neap rejected, neap conflicts: rows that a person should look at. */
+/* neap rejected: rows that a person should look at. */
 #include <stdio.h>
 
 #include "device/cmd/cmd.h"
@@ -45,11 +45,6 @@ static int run_rejected(int argc, char **argv)
 	return list(&cmd_rejected, "no row is rejected or parked", argc, argv);
 }
 
-static int run_conflicts(int argc, char **argv)
-{
-	return list(&cmd_conflicts, "nothing of this device was overwritten", argc, argv);
-}
-
 const struct command cmd_rejected = {
 	.name = "rejected",
 	.run = run_rejected,
@@ -61,14 +56,4 @@ const struct command cmd_rejected = {
 		"is\n"
 		"tried again by itself; a rejected one is sent again when the app writes it "
 		"again.\n",
-};
-
-const struct command cmd_conflicts = {
-	.name = "conflicts",
-	.run = run_conflicts,
-	.line = "values of this device that were overwritten",
-	.help = "neap conflicts DB\n\n"
-		"Lists rows of this device that a reset of the server's store overwrote or "
-		"removed, with the\n"
-		"values they had, newest first.\n",
 };

@@ -35,10 +35,11 @@
  * - neap_init(): one at a time for one database.
  * "The loop" below is the thread of neap_start(), or the one that calls neap_dispatch(), or, while
  * nothing else syncs this database, the one inside neap_sync(). Callbacks are called from the loop,
- * with no lock held, after the transaction is committed that they tell of. From inside a callback
- * every call with a handle is NEAP_USAGE (it would wait for itself, or for one that waits for it);
- * only neap_error(), neap_strerror() and neap_version() are allowed. A callback that takes long
- * holds up the syncing; longjmp() or a C++ exception must not leave it.
+ * with no lock held, after the transaction is committed that they tell of; a resolver is asked
+ * within one. From inside a callback every call with a handle is NEAP_USAGE (it would wait for
+ * itself, or for one that waits for it); only neap_error(), neap_strerror() and neap_version() are
+ * allowed. A callback that takes long holds up the syncing; longjmp() or a C++ exception must not
+ * leave it.
  *
  * PROCESS. The MQTT client (Paho) has two threads of its own in a process that syncs, whatever the
  * mode, and ignores SIGPIPE. Threads of the library block all signals. After a fork() the child may
@@ -193,6 +194,49 @@ struct neap_value {
 	const void *bytes; /* of text (UTF-8, no NUL at the end) and blob; borrowed */
 	size_t len;
 };
+
+/*
+ * A write of this device that lost to a later one of others before the server had taken it, or a
+ * row that was overwritten when the server's store was reset. It is in `neap conflicts` and in the
+ * server's list as well. Memory is good until the callback returns.
+ */
+struct neap_conflict {
+	size_t size; /* sizeof as this library was compiled */
+	const char *table;
+	const char *key;	    /* of the row, as JSON: {"id": 5} */
+	const char *column;	    /* NULL: the row itself, inserted, deleted or overwritten */
+	struct neap_value local;    /* what lost; NEAP_NULL without a column */
+	struct neap_value incoming; /* what stands now; NEAP_NULL where the row was deleted */
+	const char *reason;	    /* a sentence's part: "a later write won" */
+};
+
+/*
+ * Has `fn` called once for each; one whose change was committed just before a crash may not be
+ * told, and is in the list all the same. Rules as of neap_on_change(). `fn` NULL removes it.
+ * Conflicts that another process's agent meets are not told.
+ */
+typedef void (*neap_conflict_fn)(void *ctx, const struct neap_conflict *c);
+int neap_on_conflict(neap *n, neap_conflict_fn fn, void *ctx);
+
+/*
+ * Has `fn` asked once for each cell of `table` that lost with another value while its row is still
+ * there, and that the app has not written again meanwhile. NEAP_KEEP leaves what came in;
+ * NEAP_WRITE writes *write instead (set before the call to what stands now; bytes are borrowed
+ * until the next call of `fn`, or the loop's end): a new write like any of the app's, later than
+ * the winner, that goes to the server and all devices. It may lose in its turn, and is asked about
+ * again then: resolvers of several devices must come to the same value, or one must keep. What
+ * violates a constraint of the table is not written. The app's triggers do not run.
+ *
+ * Asked from the loop, before the conflict callback, INSIDE the transaction that writes the answer:
+ * the database's write lock is held, so `fn` must return at once, may not read or write this
+ * database and may not call into the library. A call whose transaction fails, or is cut off by a
+ * crash, is made again, as if it had never been; after that never. At most NEAP_RESOLVERS tables,
+ * names compare as SQL does. Only while `n` neither runs nor syncs; `fn` NULL removes it.
+ */
+enum neap_resolution { NEAP_KEEP = 0, NEAP_WRITE = 1 };
+enum { NEAP_RESOLVERS = 256 };
+typedef int (*neap_resolver_fn)(void *ctx, const struct neap_conflict *c, struct neap_value *write);
+int neap_set_resolver(neap *n, const char *table, neap_resolver_fn fn, void *ctx);
 
 #ifdef __cplusplus
 }

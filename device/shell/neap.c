@@ -111,6 +111,7 @@ int neap_close(neap *n)
 	if (code)
 		return code;
 	api_changes_free(n);
+	api_conflicts_free(n);
 	pthread_mutex_destroy(&n->mode_lock);
 	pthread_mutex_destroy(&n->ended_lock);
 	free(n);

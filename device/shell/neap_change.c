@@ -27,7 +27,10 @@ static void on_changed(void *ctx, const char *db, const char *table)
 
 struct node_owner api_owner(neap *n)
 {
-	return (struct node_owner){.ctx = n, .changed = on_changed};
+	struct node_owner owner = {.ctx = n, .changed = on_changed};
+
+	api_own_conflicts(n, &owner);
+	return owner;
 }
 
 static void remove_at(neap *n, size_t i)

@@ -20,6 +20,12 @@ struct api_loop {
 	bool calling; /* a callback of the app is being called */
 };
 
+struct api_resolver {
+	char *table;
+	neap_resolver_fn fn;
+	void *ctx;
+};
+
 struct api_change {
 	char *table; /* NULL: all */
 	neap_change_fn fn;
@@ -41,6 +47,10 @@ struct neap {
 	/* Changed under mode_lock, and only while no loop runs; the loop reads them without. */
 	size_t n_change;
 	struct api_change *change;
+	neap_conflict_fn conflict;
+	void *conflict_ctx;
+	size_t n_resolver;
+	struct api_resolver *resolver;
 
 	pthread_mutex_t ended_lock;
 	struct err ended; /* why a loop ended by itself; code NE_OK: it did not */
@@ -63,5 +73,8 @@ void api_calling(const neap *n, bool calling);
 /* What a node's loop tells `n`. */
 struct node_owner api_owner(neap *n);
 void api_changes_free(neap *n);
+/* Adds what neap_on_conflict and neap_set_resolver want to hear of. */
+void api_own_conflicts(neap *n, struct node_owner *out);
+void api_conflicts_free(neap *n);
 
 #endif

@@ -16,6 +16,7 @@
 
 #include "device/core/devdb.h"
 #include "device/shell/control.h"
+#include "device/shell/ops.h"
 #include "device/shell/secret.h"
 
 static char dir[64], path[128];
@@ -210,6 +211,179 @@ static void init_refuses_what_cannot_be(void **state)
 	assert_int_equal(neap_init(path, "https://127.0.0.1:1", "u", NULL, "d", NULL), NEAP_USAGE);
 }
 
+/* ---- conflicts ---- */
+
+/* What a run before this one met and nobody was told: cell v of row 1 lost 'old' to 'x'. */
+static void leave_conflict(neap *n)
+{
+	struct db *db;
+
+	assert_int_equal(neap_track(n, "t", NULL), NEAP_OK);
+	assert_int_equal(db_open(&db, path, DB_KEEP_JOURNAL, NULL, 1000, NULL), NE_OK);
+	assert_int_equal(
+		db_exec(db,
+			"INSERT INTO t VALUES(1, 'x'); DELETE FROM neap_m1; INSERT INTO "
+			"neap_conflict(table_id, text, reason, tab, pk, row_key, col, value, "
+			"incoming, won_stamp, todo) VALUES(1, '{\"id\": 1, \"v\": \"old\"}', 'a "
+			"later "
+			"write won', 't', X'010000000000000001', '{\"id\": 1}', 'v', 'old', 'x', "
+			"(SELECT floor FROM neap_clock), 3)",
+			NULL),
+		NE_OK);
+	db_close(db);
+}
+
+struct listener {
+	neap *n;
+	unsigned told, asked;
+	int within; /* what a call from inside got */
+	int choice;
+	struct neap_value answer;
+};
+
+static void check_conflict(const struct neap_conflict *c)
+{
+	assert_int_equal(c->size, sizeof *c);
+	assert_string_equal(c->table, "t");
+	assert_string_equal(c->key, "{\"id\": 1}");
+	assert_string_equal(c->column, "v");
+	assert_int_equal(c->local.type, NEAP_TEXT);
+	assert_int_equal(c->local.len, 3);
+	assert_memory_equal(c->local.bytes, "old", 3);
+	assert_memory_equal(c->incoming.bytes, "x", 1);
+}
+
+static void hear(void *ctx, const struct neap_conflict *c)
+{
+	struct listener *l = ctx;
+
+	check_conflict(c);
+	assert_string_equal(c->reason, l->choice == NEAP_WRITE && l->answer.type != 99
+					       ? "a later write won; resolved by a new write"
+					       : "a later write won");
+	l->told++;
+	l->within = neap_stop(l->n);
+}
+
+static int resolve(void *ctx, const struct neap_conflict *c, struct neap_value *write)
+{
+	struct listener *l = ctx;
+
+	check_conflict(c);
+	assert_memory_equal(write->bytes, "x", 1);
+	l->asked++;
+	*write = l->answer;
+	return l->choice;
+}
+
+static void dispatch_until_told(neap *n, struct listener *l)
+{
+	int fd, wait_ms;
+
+	assert_int_equal(neap_poll_begin(n, &fd), NEAP_OK);
+	for (int i = 0; i < 1000 && !l->told; i++)
+		assert_int_equal(neap_dispatch(n, &wait_ms), NEAP_OK);
+	assert_int_equal(l->told, 1);
+	assert_int_equal(l->within, NEAP_USAGE);
+	/* Neither is set while it runs. */
+	assert_int_equal(neap_on_conflict(n, NULL, NULL), NEAP_USAGE);
+	assert_int_equal(neap_set_resolver(n, "t", NULL, NULL), NEAP_USAGE);
+	assert_int_equal(neap_stop(n), NEAP_OK);
+}
+
+static void value_is(const char *want)
+{
+	struct db *db;
+	int64_t same;
+	char sql[100];
+
+	snprintf(sql, sizeof sql, "SELECT v IS '%s' FROM t", want);
+	assert_int_equal(db_open(&db, path, DB_KEEP_JOURNAL, NULL, 1000, NULL), NE_OK);
+	assert_int_equal(db_int(db, sql, 0, &same, NULL), NE_OK);
+	assert_int_equal(same, 1);
+	db_close(db);
+}
+
+static void conflicts_are_told_and_resolved(void **state)
+{
+	neap *n = opened();
+	struct neap_status s = {.size = sizeof s};
+	struct listener l = {.n = n,
+			     .choice = NEAP_WRITE,
+			     .answer = {.type = NEAP_TEXT, .bytes = "both", .len = 4}};
+
+	(void)state;
+	leave_conflict(n);
+	assert_int_equal(neap_on_conflict(n, hear, &l), NEAP_OK);
+	assert_int_equal(neap_set_resolver(n, "T", resolve, &l), NEAP_OK);
+	dispatch_until_told(n, &l);
+	assert_int_equal(l.asked, 1);
+	value_is("both");
+	assert_int_equal(neap_status(n, &s), NEAP_OK);
+	assert_int_equal(s.pending_rows, 1);
+	neap_close(n);
+}
+
+static void a_resolver_may_keep_and_be_wrong(void **state)
+{
+	neap *n = opened();
+	struct listener l = {.n = n, .choice = NEAP_WRITE, .answer = {.type = 99}};
+
+	(void)state;
+	leave_conflict(n);
+	assert_int_equal(neap_set_resolver(n, NULL, resolve, &l), NEAP_USAGE);
+	assert_int_equal(neap_on_conflict(n, hear, &l), NEAP_OK);
+	assert_int_equal(neap_set_resolver(n, "other", resolve, &l), NEAP_OK);
+	assert_int_equal(neap_set_resolver(n, "t", resolve, &l), NEAP_OK);
+	dispatch_until_told(n, &l);
+	assert_int_equal(l.asked, 1);
+	value_is("x");
+	neap_close(n);
+}
+
+static void a_removed_resolver_is_not_asked(void **state)
+{
+	neap *n = opened();
+	struct listener l = {.n = n, .choice = NEAP_KEEP};
+
+	(void)state;
+	leave_conflict(n);
+	assert_int_equal(neap_on_conflict(n, hear, &l), NEAP_OK);
+	assert_int_equal(neap_set_resolver(n, "t", resolve, &l), NEAP_OK);
+	assert_int_equal(neap_set_resolver(n, "t", NULL, NULL), NEAP_OK);
+	assert_int_equal(neap_set_resolver(n, "t", NULL, NULL), NEAP_OK);
+	dispatch_until_told(n, &l);
+	assert_int_equal(l.asked, 0);
+	neap_close(n);
+}
+
+/* As `neap conflicts` asks: pages, the newest first. */
+static void conflicts_are_listed(void **state)
+{
+	neap *n = opened();
+	json_t *request = json_pack("{s:s, s:i}", "op", "conflicts", "limit", 1), *answer = NULL;
+	const json_t *row;
+	struct err e = {0};
+
+	(void)state;
+	leave_conflict(n);
+	assert_int_equal(ops_ask(path, request, &answer, &e), NE_OK);
+	row = json_array_get(json_object_get(answer, "conflicts"), 0);
+	assert_int_equal(json_integer_value(json_object_get(row, "id")), 1);
+	assert_string_equal(json_string_value(json_object_get(row, "table")), "t");
+	assert_string_equal(json_string_value(json_object_get(row, "column")), "v");
+	assert_true(json_is_false(json_object_get(row, "noted")));
+	json_decref(answer);
+	json_object_set_new(request, "before", json_integer(1));
+	assert_int_equal(ops_ask(path, request, &answer, &e), NE_OK);
+	assert_int_equal(json_array_size(json_object_get(answer, "conflicts")), 0);
+	json_decref(answer);
+	json_object_set_new(request, "limit", json_integer(OPS_CONFLICTS + 1));
+	assert_int_equal(ops_ask(path, request, NULL, &e), NE_MALFORMED);
+	json_decref(request);
+	neap_close(n);
+}
+
 #define WITH_DB(test) cmocka_unit_test_setup_teardown(test, make_db, drop_db)
 
 int main(void)
@@ -222,6 +396,10 @@ int main(void)
 		WITH_DB(an_unreachable_server_is_told_and_keeps_what_is_pending),
 		WITH_DB(the_control_socket_is_the_owners_and_refuses_nonsense),
 		WITH_DB(init_refuses_what_cannot_be),
+		WITH_DB(conflicts_are_told_and_resolved),
+		WITH_DB(a_resolver_may_keep_and_be_wrong),
+		WITH_DB(a_removed_resolver_is_not_asked),
+		WITH_DB(conflicts_are_listed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

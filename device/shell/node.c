@@ -43,7 +43,13 @@ static int fill(struct node *n, const char *db, struct err *e)
 {
 	TRY(paths_of(db, &n->paths, e));
 	TRY(lock_take(&n->paths, 2000, &n->lock, e));
-	const struct engine_config config = {.path = n->paths.db, .random = crypt_random};
+	const struct engine_config config = {
+		.path = n->paths.db,
+		.random = crypt_random,
+		.conflicts = n->owner.conflict != NULL,
+		.resolve = n->owner.resolve ? node_resolve : NULL,
+		.resolve_ctx = n,
+	};
 	struct stat st;
 	TRY(engine_open(&n->engine, &config, e));
 	if (stat(n->paths.db, &st) != 0)

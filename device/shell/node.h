@@ -23,6 +23,10 @@ struct node_owner {
 	void (*say)(void *ctx, const char *db, const char *text);
 	/* Rows of `table` were changed by others. */
 	void (*changed)(void *ctx, const char *db, const char *table);
+	/* A pending write lost: see engine.h, as for what a resolver may do. */
+	void (*conflict)(void *ctx, const char *db, const struct engine_conflict *c);
+	enum resolution (*resolve)(void *ctx, const char *db, const struct engine_conflict *c,
+				   struct val *write);
 };
 
 /* Progress and the end of a sync. `code` is −1 while it runs; `status` as of `neap status --json`.

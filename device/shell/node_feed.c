@@ -32,11 +32,20 @@ static void act(struct node *n, const struct action *a)
 			n->owner.changed(n->owner.ctx, n->paths.db, a->table);
 		break;
 	case ACT_CONFLICT:
+		if (n->owner.conflict)
+			n->owner.conflict(n->owner.ctx, n->paths.db, a->conflict);
 		break;
 	case ACT_NEW_SITE:
 		node_say(n, "this database has a new site id (it was a copy or a restored backup)");
 		break;
 	}
+}
+
+enum resolution node_resolve(void *ctx, const struct engine_conflict *c, struct val *write)
+{
+	struct node *n = ctx;
+
+	return n->owner.resolve(n->owner.ctx, n->paths.db, c, write);
 }
 
 /* The database refused: hold everything back for a while, longer each time. */

@@ -102,6 +102,8 @@ void node_group_key(struct node *n, const struct f_key *key);
 /* node_feed.c: the engine. True if the engine took the event. */
 bool node_feed(struct node *n, struct event *ev);
 void node_feed_all(struct node *n);
+/* engine_config.resolve of a node whose owner resolves. */
+enum resolution node_resolve(void *ctx, const struct engine_conflict *c, struct val *write);
 struct link_view node_view(const struct node *n);
 
 /* node_sync.c: those who wait, and the control socket. */

@@ -106,11 +106,6 @@ static const char rejected_sql[] =
 	"SELECT coalesce(t.name, '?'), 'parked', substr(p.text, 1, 400), substr(p.reason, 1, 200)"
 	" FROM neap_parked p LEFT JOIN neap_table t ON t.id = p.table_id LIMIT 500";
 
-static const char conflicts_sql[] =
-	"SELECT coalesce(t.name, '?'), 'overwritten', substr(c.text, 1, 400),"
-	" substr(c.reason, 1, 200) FROM neap_conflict c LEFT JOIN neap_table t ON t.id = c.table_id"
-	" ORDER BY c.id DESC LIMIT 500";
-
 int ops_do(struct engine *en, const char *db, const json_t *request, const struct link_view *view,
 	   json_t **out, bool *changed, struct err *e)
 {
@@ -128,9 +123,10 @@ int ops_do(struct engine *en, const char *db, const json_t *request, const struc
 		TRY(*op == 't' ? do_track(d, request, e) : do_untrack(d, request, e));
 		*changed = true;
 		*out = json_object();
-	} else if (!strcmp(op, "rejected") || !strcmp(op, "conflicts")) {
-		return list_rows(engine_devdb(en), *op == 'r' ? rejected_sql : conflicts_sql, out,
-				 e);
+	} else if (!strcmp(op, "rejected")) {
+		return list_rows(engine_devdb(en), rejected_sql, out, e);
+	} else if (!strcmp(op, "conflicts")) {
+		return ops_conflicts(engine_devdb(en), request, out, e);
 	} else {
 		return err_set(e, NE_USAGE, "'%s' is not a request", op);
 	}

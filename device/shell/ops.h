@@ -4,10 +4,12 @@
  *
  *   {"op": "status"} | {"op": "track", "table": T, "append": bool, "direction": "up"|"down"|"both",
  *   "keep_ms": N, "priority": N} | {"op": "untrack", "table": T} | {"op": "rejected", "retry":
- * bool}
+ * bool} | {"op": "conflicts", "limit": N, "before": ID}
  *
- * and sync, which only a node does. Members of track but the table may be left out. The last two
- * answer with "rows" (table, what, row, reason; at most OPS_ROWS of them) and their "count".
+ * and sync, which only a node does. Members of track but the table may be left out, and limit and
+ * before. rejected answers with "rows" (table, what, row, reason; at most OPS_ROWS of them) and
+ * their "count"; conflicts with "conflicts", the newest first, at most OPS_CONFLICTS: id, table,
+ * row, column (null: the row itself), reason, at_ms, noted (the server has it); and "dropped".
  */
 #ifndef NEAP_DEVICE_SHELL_OPS_H
 #define NEAP_DEVICE_SHELL_OPS_H
@@ -18,7 +20,7 @@
 #include "device/shell/conn.h"
 #include "device/shell/paths.h"
 
-enum { OPS_ROWS = 500 };
+enum { OPS_ROWS = 500, OPS_CONFLICTS = 100 };
 
 /* The connection as status shows it; NULL stands for "no agent runs". */
 struct link_view {
@@ -30,6 +32,9 @@ struct link_view {
 	const char *blocked_text;
 	uint64_t bad_messages; /* that did not open: forged, damaged, or in another key */
 };
+
+/* The answer to "conflicts". NE_MALFORMED for its members. */
+NEAP_CHECK int ops_conflicts(struct devdb *d, const json_t *request, json_t **out, struct err *e);
 
 /* The object of `neap status --json`. NE_MEMORY and the engine's errors. */
 NEAP_CHECK int ops_status(struct engine *en, const char *db, const struct link_view *view,
