@@ -61,6 +61,58 @@ void merge_server(struct standing *st, const struct row *in, const bool *shape_h
 	}
 }
 
+static struct reg after(struct reg refused)
+{
+	return (struct reg){refused.stamp, SITE_REFUSED};
+}
+
+static void raise_cell(struct standing *st, uint16_t col, struct reg reg)
+{
+	if (st->has[col] && reg_cmp(reg, st->cell[col]) <= 0)
+		return;
+	st->has[col] = true;
+	st->cell[col] = reg;
+}
+
+/* The register that ends an update of a row nobody knows, or the existence that was written. */
+static struct reg refused_exist(const struct standing *st, const struct row *in)
+{
+	struct reg newest = {0, 0};
+
+	if (in->exist != EXIST_NONE)
+		return after(in->exist_reg);
+	for (uint16_t i = 0; !st->known && i < in->n_cell; i++)
+		if (reg_cmp(after(in->cell[i].reg), newest) > 0)
+			newest = after(in->cell[i].reg);
+	return newest;
+}
+
+void merge_refuse(struct standing *st, const struct row *in, const bool *shape_has)
+{
+	struct reg exist = refused_exist(st, in);
+	bool raised;
+
+	if (!st->known) {
+		st->known = true;
+		st->alive = false;
+		st->exist = (struct reg){0, 0};
+	}
+	raised = reg_cmp(exist, st->exist) > 0;
+	if (raised)
+		st->exist = exist;
+	if (!st->alive) {
+		for (uint16_t i = 0; i < st->n_col; i++)
+			st->has[i] = st->has[i] && reg_cmp(st->cell[i], st->exist) >= 0;
+		return;
+	}
+	/* What a refused insert or delete would have voided stands. */
+	for (uint16_t i = 0; raised && i < st->n_col; i++)
+		if (shape_has[i] || in->exist == EXIST_DEAD)
+			raise_cell(st, i, exist);
+	for (uint16_t i = 0; i < in->n_cell; i++)
+		raise_cell(st, in->cell[i].col, after(in->cell[i].reg));
+}
+
 static void plan_delete(const struct pending *p, struct apply_plan *out)
 {
 	out->action = APPLY_DELETE;

@@ -43,6 +43,13 @@ struct merge_result {
 void merge_server(struct standing *st, const struct row *in, const bool *shape_has,
 		  struct merge_result *out);
 
+/*
+ * Refuses `in`: `st` keeps its values and its existence, but its registers move to just after the
+ * writes refused (SITE_REFUSED), so that the sender gives way and nothing later does. A row that
+ * nobody knows becomes a tombstone. The caller republishes the whole row.
+ */
+void merge_refuse(struct standing *st, const struct row *in, const bool *shape_has);
+
 /* What a device holds: marks of pending writes only; settled cells have none. */
 struct pending {
 	bool row_exists;

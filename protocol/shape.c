@@ -84,8 +84,7 @@ static int check_columns(const struct shape *s, struct err *e)
 	for (size_t i = 0; i < n; i++) {
 		const struct shape_col *c = nth(s, i);
 		TRY(check_name(c->name, "column", e));
-		if (c->affinity > AFF_REAL || c->collation > COLL_RTRIM ||
-		    (i >= s->n_key && c->collation != COLL_BINARY))
+		if (c->affinity > AFF_REAL || c->collation > COLL_RTRIM)
 			return err_set(e, NE_MALFORMED,
 				       "column '%.*s' has an unknown affinity or collation",
 				       (int)c->name.len, (const char *)c->name.at);
@@ -139,12 +138,15 @@ static void set_id(struct shape *s, struct slice encoded)
 	memcpy(s->id.at, digest, sizeof s->id.at);
 }
 
+/* Outside the key a collation is named only if it is another than BINARY. */
 static int write_column(struct buf *out, const struct shape_col *c, bool key)
 {
-	TRY(cbor_put_array(out, key ? 3 : 2));
+	bool named = key || c->collation != COLL_BINARY;
+
+	TRY(cbor_put_array(out, named ? 3 : 2));
 	TRY(cbor_put_text(out, c->name));
 	TRY(cbor_put_uint(out, c->affinity));
-	return key ? cbor_put_uint(out, c->collation) : NE_OK;
+	return named ? cbor_put_uint(out, c->collation) : NE_OK;
 }
 
 static int write_shape(const struct shape *s, struct buf *out)
@@ -202,12 +204,14 @@ static int read_column(struct cbor_in *r, struct arena *a, bool key, struct shap
 	uint64_t affinity, collation = COLL_BINARY;
 	struct slice name;
 	TRY(read_array(r, 3, &fields));
-	if (fields != (key ? 3 : 2))
+	if (fields != 3 && (key || fields != 2))
 		return NE_MALFORMED;
 	TRY(cbor_get_text(r, &name));
 	TRY(read_max(r, AFF_REAL, &affinity));
-	if (key)
+	if (fields == 3)
 		TRY(read_max(r, COLL_RTRIM, &collation));
+	if (fields == 3 && !key && collation == COLL_BINARY)
+		return NE_MALFORMED;
 	cbor_leave(r);
 	c->name = arena_copy(a, name);
 	c->affinity = (enum shape_affinity)affinity;

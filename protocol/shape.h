@@ -37,7 +37,8 @@ enum shape_direction {
 struct shape_col {
 	struct slice name; /* UTF-8, as declared in the app's table */
 	enum shape_affinity affinity;
-	enum shape_collation collation; /* always BINARY for a column outside the key */
+	/* Outside the key: that of the UNIQUE constraints the column is in, else BINARY. */
+	enum shape_collation collation;
 };
 
 /* One UNIQUE constraint besides the key: columns counted over key, then the others. */

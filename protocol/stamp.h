@@ -15,6 +15,12 @@
 /* Site ids: 1 … 2^63−1, random; 0 is the server. */
 #define SITE_SERVER 0
 
+/*
+ * In a register the server gives out: the write under this very stamp was refused, and what stands
+ * instead counts as written just after it. No site has this id, and no device may send it.
+ */
+#define SITE_REFUSED INT64_MAX
+
 struct reg {
 	uint64_t stamp;
 	uint64_t site;

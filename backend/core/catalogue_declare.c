@@ -263,6 +263,15 @@ static int declare(struct declaration *d, struct err *e)
 	return rc ? rc : undone;
 }
 
+/* The constraints of a shape that is in the catalogue by now. */
+static int declare_uniques(struct store *s, struct shape_id id, struct err *e)
+{
+	const struct store_shape *sh = store_shape_find(s, id);
+
+	TRY(uniques_add(s, sh, e));
+	return s->catalogue_stale ? catalogue_load(s, e) : 0;
+}
+
 int store_declare(struct store *s, const struct store_user *u, struct slice encoded,
 		  enum declare_result *result, struct err *e)
 {
@@ -284,6 +293,8 @@ int store_declare(struct store *s, const struct store_user *u, struct slice enco
 	*result = d.result;
 	if (!rc && s->catalogue_stale)
 		rc = catalogue_load(s, e);
+	if (!rc && d.result == DECLARE_OK && d.shape.n_unique)
+		rc = declare_uniques(s, d.shape.id, e);
 	return rc;
 }
 

@@ -82,6 +82,18 @@ static int read_declared(struct catalogue *c, sqlite3_stmt *st, struct err *e)
 	return 0;
 }
 
+static int read_from(struct catalogue *c, sqlite3_stmt *st, struct err *e)
+{
+	struct store_table *t = find_table(c, sqlite3_column_int64(st, 0));
+	int64_t from = sqlite3_column_int64(st, 1);
+
+	if (from < FROM_BOTH || from > FROM_SERVER)
+		return err_set(e, NE_CORRUPT, "the table neap_from holds an unknown policy");
+	if (t)
+		t->from = (enum store_from)from;
+	return 0;
+}
+
 static int read_rows(struct store *s, struct catalogue *c, const char *sql,
 		     int (*read)(struct catalogue *, sqlite3_stmt *, struct err *), struct err *e)
 {
@@ -123,7 +135,8 @@ static int read_all(struct store *s, struct catalogue *c, struct err *e)
 	TRY(read_rows(s, c, "SELECT id, name, shape FROM neap_table ORDER BY id", read_table, e));
 	TRY(read_rows(s, c, "SELECT tab, shape FROM neap_shape", read_declared, e));
 	qsort(c->shape, c->n_shape, sizeof *c->shape, by_id);
-	return 0;
+	TRY(read_rows(s, c, "SELECT tab, origin FROM neap_from", read_from, e));
+	return uniques_load(s, c, e);
 }
 
 int catalogue_load(struct store *s, struct err *e)
@@ -199,6 +212,20 @@ int table_stmt(struct store *s, struct store_table *t, enum table_query q, sqlit
 		TRY(prepare(s, t, table_sql(t, q, &sql), &sql, &t->sql->stmt[q], e));
 	sqlite3_reset(t->sql->stmt[q]);
 	*out = t->sql->stmt[q];
+	return 0;
+}
+
+int table_stmt_clash(struct store *s, struct store_table *t, size_t which, sqlite3_stmt **out,
+		     struct err *e)
+{
+	struct buf sql = {.max = SQL_BYTES};
+
+	assert(which < t->n_unique);
+	if (!t->sql->clash[which])
+		TRY(prepare(s, t, table_sql_clash(t, &t->unique[which], &sql), &sql,
+			    &t->sql->clash[which], e));
+	sqlite3_reset(t->sql->clash[which]);
+	*out = t->sql->clash[which];
 	return 0;
 }
 

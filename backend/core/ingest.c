@@ -245,6 +245,7 @@ int ingest_step(struct ingest *in, uint64_t now_ms, const struct in_event *ev, s
 	int64_t heads_uid = in->heads_uid;
 
 	s.down_end = &s.down;
+	s.rejects_end = &s.rejects;
 	out_messages_free(out);
 	out->arena.max = OUT_BYTES;
 	TRY(store_begin(in->store, e));

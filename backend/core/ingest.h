@@ -81,7 +81,8 @@ NEAP_CHECK int ingest_step(struct ingest *in, uint64_t now_ms, const struct in_e
 			   struct out_messages *out, struct err *e);
 
 struct ingest_stats {
-	uint64_t sets, rows, duplicates, refused, malformed, pages, resets, hellos, server_changes;
+	uint64_t sets, rows, duplicates, refused, rejected, malformed, pages, resets, hellos,
+		server_changes;
 	uint64_t conflicts; /* found or reported, also when kept already */
 };
 void ingest_stats(const struct ingest *in, struct ingest_stats *out);

@@ -3,26 +3,6 @@
 
 #include "backend/core/ingest_step.h"
 
-/* Everything for one table of the set; arrays serve row after row. */
-struct merging {
-	struct step *s;
-	struct user_state *us;
-	const struct store_shape *sh;
-	struct store_table *t;
-	struct arena *a;
-	bool same_cols; /* the shape's columns are the table's first ones */
-	struct store_row row;
-	struct merge_result got;
-	struct cell *cell; /* the row's cells by the table's columns */
-	struct val *vals;  /* values by the table's columns */
-	bool *write;	   /* columns of vals to be written */
-	bool *taken;	   /* cells taken, by the table's columns */
-	struct set_effect *out;
-	struct table_rows *sent,
-		*whole; /* where effects go, by the sender's and the table's shape */
-	size_t capacity;
-};
-
 static int no_memory(struct err *e)
 {
 	return err_set(e, NE_MEMORY, "no memory to merge a change set");
@@ -79,8 +59,7 @@ static int add_effect(struct merging *m, bool whole, const struct row *r, struct
 	return 0;
 }
 
-/* `r` with its cells named by the table's columns, ascending. */
-static struct row by_table(struct merging *m, const struct row *r)
+struct row merging_mapped(struct merging *m, const struct row *r)
 {
 	struct row mapped = *r;
 
@@ -160,13 +139,18 @@ static int write_values(struct merging *m, const struct row *mapped, bool was_al
 	return 0;
 }
 
-/* A row grows by several sets; past what fits in a page no device could ever be sent it. */
-static int check_size(struct merging *m, const struct row *mapped, struct err *e)
+/*
+ * A row grows by several sets; past what fits in a page no device could ever be sent it. Looked at
+ * before anything is written, and only when something large is.
+ */
+static int too_large(struct merging *m, const struct row *mapped, bool was_alive, bool *yes,
+		     struct err *e)
 {
 	enum { LARGE = STORE_ROW_BYTES / LIMIT_COLUMNS };
 	size_t sum = 0;
 	bool found, large = false;
 
+	*yes = false;
 	for (uint16_t i = 0; i < m->t->shape.n_key; i++)
 		sum += val_size(&mapped->key[i]);
 	large = sum > LARGE;
@@ -174,14 +158,17 @@ static int check_size(struct merging *m, const struct row *mapped, struct err *e
 		large = large || (m->got.cell_taken[i] && val_size(&mapped->cell[i].val) > LARGE);
 	if (!large || !m->row.st.alive)
 		return 0;
-	TRY(store_values_get(m->s->store, &m->us->u, m->t, mapped->key, m->a, m->vals, &found, e));
 	for (uint16_t i = 0; i < m->row.st.n_col; i++)
-		sum += val_size(&m->vals[i]);
-	if (sum <= STORE_ROW_BYTES)
-		return 0;
-	return err_set(e, NE_LIMIT,
-		       "a row of table %s would have %zu bytes, more than the %d allowed",
-		       m->t->name, sum, STORE_ROW_BYTES);
+		m->vals[i] = m->row.st.has[i] && !was_alive ? m->row.kept[i]
+							    : (struct val){.type = VAL_NULL};
+	if (was_alive)
+		TRY(store_values_get(m->s->store, &m->us->u, m->t, mapped->key, m->a, m->vals,
+				     &found, e));
+	set_values(m, mapped, m->vals);
+	for (uint16_t i = 0; i < m->row.st.n_col; i++)
+		sum += m->got.cell_voided[i] ? 0 : val_size(&m->vals[i]);
+	*yes = sum > STORE_ROW_BYTES;
+	return 0;
 }
 
 /* ---- effects ---- */
@@ -243,14 +230,14 @@ static int add_cells(struct merging *m, const struct row *in, struct err *e)
 	return r.n_cell ? add_effect(m, false, &r, e) : 0;
 }
 
-static int add_effects(struct merging *m, const struct row *in, bool was_alive, struct err *e)
+static int add_effects(struct merging *m, const struct row *in, bool written, struct err *e)
 {
 	bool lost = m->got.lost && !m->s->in->c.broken.no_correct;
 	size_t before = m->out->n_row;
 
 	m->out->lost = m->out->lost || lost;
 	if (lost || m->got.exist_taken)
-		TRY(add_whole(m, in, m->row.st.alive && !was_alive, e));
+		TRY(add_whole(m, in, written, e));
 	else if (m->row.st.alive)
 		TRY(add_cells(m, in, e));
 	if (m->out->n_row > before)
@@ -286,28 +273,116 @@ static int note_row(struct merging *m, const struct row *in, const struct row *m
 	return note_lost(m->s, &merged, e);
 }
 
+int merging_finish(struct merging *m, const struct row *in, bool written, bool existed,
+		   struct err *e)
+{
+	TRY(add_effects(m, in, written, e));
+	if (!m->got.any && m->row.seq != m->us->u.head + 1)
+		return 0;
+	return store_row_put(m->s->store, &m->us->u, m->t, in->key, &m->row, existed, e);
+}
+
+static int note_rejected(struct merging *m, const struct row *in, const char *reason, struct err *e)
+{
+	struct rejected_row *r = arena_alloc(m->a, sizeof *r);
+	size_t len = strlen(reason);
+	char *text = arena_alloc(m->a, len + 1);
+
+	if (!r || !text)
+		return no_memory(e);
+	memcpy(text, reason, len);
+	*r = (struct rejected_row){m->out->rejected, &m->sh->shape, in, text};
+	m->out->rejected = r;
+	m->out->n_rejected++;
+	return 0;
+}
+
+int merging_refuse(struct merging *m, const struct row *in, const char *reason, struct err *e)
+{
+	struct row mapped = merging_mapped(m, in);
+
+	TRY(store_row_get(m->s->store, &m->us->u, m->t, in->key, m->a, &m->row, e));
+	bool existed = m->row.st.known;
+	merge_refuse(&m->row.st, &mapped, m->sh->has);
+	m->out->lost = true;
+	TRY(note_rejected(m, in, reason, e));
+	TRY(add_whole(m, in, false, e));
+	m->row.seq = m->us->u.head + 1;
+	return store_row_put(m->s->store, &m->us->u, m->t, in->key, &m->row, existed, e);
+}
+
+/* A copy of the registers at hand, for the case that the row is taken back. */
+static int copy_registers(struct merging *m, struct store_row *out, struct err *e)
+{
+	size_t n = m->row.st.n_col;
+
+	TRY(store_row_init(m->t, m->a, out, e));
+	memcpy(out->st.cell, m->row.st.cell, n * sizeof *out->st.cell);
+	memcpy(out->st.has, m->row.st.has, n * sizeof *out->st.has);
+	memcpy(out->kept, m->row.kept, n * sizeof *out->kept);
+	out->st.known = m->row.st.known;
+	out->st.alive = m->row.st.alive;
+	out->st.exist = m->row.st.exist;
+	out->seq = m->row.seq;
+	return 0;
+}
+
+/* Writes what was taken; *done if the row was refused instead. */
+static int write_taken(struct merging *m, const struct row *in, const struct row *mapped,
+		       bool was_alive, bool *refused, struct err *e)
+{
+	struct err why;
+	bool large;
+
+	TRY(too_large(m, mapped, was_alive, &large, e));
+	*refused = large;
+	if (large)
+		return merging_refuse(m, in, "the row would be larger than 3.75 MiB in all", e);
+	int rc = write_values(m, mapped, was_alive, &why);
+	*refused = rc == NE_ROWS;
+	if (*refused)
+		return merging_refuse(m, in, why.text, e);
+	return rc ? err_set(e, rc, "%s", why.text) : 0;
+}
+
 static int merge_row(struct merging *m, const struct row *in, struct err *e)
 {
-	struct row mapped = by_table(m, in);
+	struct row mapped = merging_mapped(m, in);
+	struct store_row before;
+	bool refused = false;
 
 	TRY(store_row_get(m->s->store, &m->us->u, m->t, in->key, m->a, &m->row, e));
 	bool existed = m->row.st.known, was_alive = m->row.st.alive;
+	if (m->uniques)
+		TRY(copy_registers(m, &before, e));
 	merge_server(&m->row.st, &mapped, m->sh->has, &m->got);
 	if (!m->got.any && !m->got.lost)
 		return 0;
 	if (forget_join(m, in, existed))
 		return 0;
 	note_taken(m, &mapped);
+	uint32_t watched = m->uniques ? unique_concerns(m, was_alive) : 0;
+	if (watched)
+		TRY(unique_watch(m, in, watched, &before, e));
 	if (m->got.any)
-		TRY(write_values(m, &mapped, was_alive, e));
-	if (m->got.any)
-		TRY(check_size(m, &mapped, e));
+		TRY(write_taken(m, in, &mapped, was_alive, &refused, e));
+	if (refused) {
+		m->n_candidate -= watched != 0;
+		return 0;
+	}
 	if (m->got.lost)
 		TRY(note_row(m, in, &mapped, e));
-	TRY(add_effects(m, in, was_alive, e));
-	if (!m->got.any && m->row.seq != m->us->u.head + 1)
-		return 0;
-	return store_row_put(m->s->store, &m->us->u, m->t, in->key, &m->row, existed, e);
+	if (watched)
+		return store_row_put(m->s->store, &m->us->u, m->t, in->key, &m->row, existed, e);
+	return merging_finish(m, in, m->row.st.alive && !was_alive, existed, e);
+}
+
+/* Rows of a table that the server alone writes: all are refused. */
+static int refuse_all(struct merging *m, const struct table_rows *tr, struct err *e)
+{
+	for (size_t i = 0; i < tr->n_row; i++)
+		TRY(merging_refuse(m, &tr->row[i], "only the server writes this table", e));
+	return 0;
 }
 
 int merge_table(struct step *s, struct user_state *us, const struct table_rows *tr, size_t capacity,
@@ -320,11 +395,15 @@ int merge_table(struct step *s, struct user_state *us, const struct table_rows *
 		.a = &s->in->work,
 		.out = out,
 		.capacity = capacity,
+		.n_row = tr->n_row,
 	};
 
 	m.t = m.sh->table;
 	TRY(prepare(&m, e));
+	if (m.t->from == FROM_SERVER)
+		return refuse_all(&m, tr, e);
+	TRY(store_uniques(s->store, &us->u, m.t, s->now_ms, &m.uniques, e));
 	for (size_t i = 0; i < tr->n_row; i++)
 		TRY(merge_row(&m, &tr->row[i], e));
-	return 0;
+	return unique_settle(&m, e);
 }

@@ -68,6 +68,20 @@ static int send_parts(struct step *s, const struct sender *to, struct slice whol
 	return 0;
 }
 
+int queue_reject(struct step *s, const struct sender *to, const struct frame *f, struct err *e)
+{
+	struct down *d = arena_alloc(&s->arena, sizeof *d);
+
+	if (!d)
+		return no_memory(e);
+	d->msg = (struct out_message){
+		.kind = TOPIC_DOWN, .user = to->us->u.name, .peer = to->device};
+	TRY(encode(s, f, &d->msg.frame, e));
+	*s->rejects_end = d;
+	s->rejects_end = &d->next;
+	return 0;
+}
+
 int send_down(struct step *s, const struct sender *to, const struct frame *f, uint64_t nonce,
 	      struct err *e)
 {
@@ -205,6 +219,8 @@ int finish_out(struct step *s, struct err *e)
 			TRY(send_head(s, &us->u, e));
 	if (s->in->heads_due)
 		TRY(send_due_heads(s, e));
+	for (const struct down *d = s->rejects; d; d = d->next)
+		TRY(push(s, &d->msg, e));
 	for (const struct ack_state *a = s->acks; a; a = a->next)
 		TRY(send_ack(s, a, e));
 	for (const struct down *d = s->down; d; d = d->next)

@@ -60,7 +60,8 @@ static int join_tables(struct step *s, const struct sender *from, const struct f
 		if (sh)
 			TRY(store_user_joins(s->store, &from->us->u, sh->table, e));
 	}
-	return 0;
+	return store_device_tracks(s->store, &from->us->u, from->device.at, h->shape, h->n_shape,
+				   s->now_ms, e);
 }
 
 /*
@@ -131,6 +132,17 @@ static int refuse_shape(struct step *s, const struct sender *from, struct slice 
 	return send_down(s, from, &f, 0, e);
 }
 
+static int declared(struct step *s, const struct sender *from, struct slice encoded, struct err *e)
+{
+	const struct store_shape *sh;
+	struct shape shape;
+
+	TRY(shape_decode(encoded, &s->in->work, &shape, e));
+	sh = store_shape_find(s->store, shape.id);
+	return sh ? store_device_uses(s->store, &from->us->u, from->device.at, sh, s->now_ms, e)
+		  : 0;
+}
+
 int on_declare(struct step *s, const struct sender *from, const struct f_declare *d, struct err *e)
 {
 	for (size_t i = 0; i < d->n; i++) {
@@ -141,8 +153,8 @@ int on_declare(struct step *s, const struct sender *from, const struct f_declare
 			*e = why;
 			return rc;
 		}
-		if (result != DECLARE_OK)
-			TRY(refuse_shape(s, from, d->shape[i], result, &why, e));
+		TRY(result == DECLARE_OK ? declared(s, from, d->shape[i], e)
+					 : refuse_shape(s, from, d->shape[i], result, &why, e));
 	}
 	return 0;
 }

@@ -49,14 +49,17 @@ static int expect(struct step *s, const struct sender *from, const struct f_set 
 
 static bool well_formed(const struct f_set *set)
 {
-	return set->site && set->site <= INT64_MAX && set->number <= INT64_MAX && set->cut &&
+	return set->site && set->site < SITE_REFUSED && set->number <= INT64_MAX && set->cut &&
 	       set->cut <= INT64_MAX && set->number > set->prev;
 }
 
 static bool cells_ordered(const struct row *r, const struct shape *shape)
 {
+	if (r->exist != EXIST_NONE && r->exist_reg.site == SITE_REFUSED)
+		return false;
 	for (uint16_t i = 0; i < r->n_cell; i++)
-		if (r->cell[i].col >= shape->n_col || (i && r->cell[i].col <= r->cell[i - 1].col))
+		if (r->cell[i].col >= shape->n_col || r->cell[i].reg.site == SITE_REFUSED ||
+		    (i && r->cell[i].col <= r->cell[i - 1].col))
 			return false;
 	for (uint16_t i = 0; i < shape->n_key; i++)
 		if (r->key[i].type == VAL_NULL)
@@ -140,7 +143,7 @@ struct commit {
 	struct rows rows;
 	size_t n_row;
 	uint64_t own;
-	bool lost;
+	const struct rejected_row *rejected;
 	struct refusal why;
 };
 
@@ -174,6 +177,7 @@ static int apply(struct step *s, const struct sender *from, struct store_site *s
 		const struct store_shape *sh = store_shape_find(s->store, tr->shape->id);
 		/* Another user may have declared it: pages look only at the user's own tables. */
 		TRY(store_user_joins(s->store, &from->us->u, sh->table, e));
+		TRY(store_device_uses(s->store, &from->us->u, from->device.at, sh, s->now_ms, e));
 		if (tr->shape->kind == SHAPE_APPEND)
 			TRY(append_table(s, from->us, site, tr, &c->why, e));
 		else
@@ -184,6 +188,8 @@ static int apply(struct step *s, const struct sender *from, struct store_site *s
 	if (effect.lost)
 		TRY(conflicts_trim(s, from->us, e));
 	TRY(publish(s, from, c, &effect, e));
+	c->rejected = effect.rejected;
+	s->in->stats.rejected += effect.n_rejected;
 	return store_site_commit(s->store, &from->us->u, site, c->set->number, c->set->cut, c->own,
 				 s->now_ms, c->n_row, e);
 }
@@ -240,6 +246,7 @@ static int take(struct step *s, const struct sender *from, struct store_site *si
 		TRY(commit(s, from, site, known, &c, e));
 	if (c.why.code)
 		return refuse(s, from, set, &c.why, e);
+	TRY(send_rejects(s, from, set->site, set->number, c.rejected, e));
 	s->in->stats.sets++;
 	s->in->stats.rows += c.n_row;
 	return ack_add(s, from, set->site, site->number, set->number, c.own, e);

@@ -64,6 +64,7 @@ struct step {
 	struct user_state *users;
 	struct ack_state *acks;
 	struct down *down, **down_end;
+	struct down *rejects, **rejects_end; /* go out before the acks */
 };
 
 /* Who sent the frame at hand. */
@@ -79,6 +80,9 @@ NEAP_CHECK int step_user(struct step *s, const char *name, struct user_state **o
 /* Queues a frame for the sender's `down`; in parts named `nonce` if it is too large for one. */
 NEAP_CHECK int send_down(struct step *s, const struct sender *to, const struct frame *f,
 			 uint64_t nonce, struct err *e);
+/* A reject, which fits a message: goes out before the acks. */
+NEAP_CHECK int queue_reject(struct step *s, const struct sender *to, const struct frame *f,
+			    struct err *e);
 /* Publishes rows as the user's seq; *sent is false if they are too large and have to be pulled. */
 NEAP_CHECK int broadcast(struct step *s, struct user_state *us, const char *origin,
 			 const struct rows *rows, struct err *e);
@@ -87,6 +91,11 @@ NEAP_CHECK int ack_add(struct step *s, const struct sender *from, uint64_t site,
 		       uint64_t number, uint64_t own, struct err *e);
 /* Puts heads, acks and what waits for `down` behind the broadcasts (P6). */
 NEAP_CHECK int finish_out(struct step *s, struct err *e);
+
+struct rejected_row;
+/* Tells the sender of set `number` which of its rows were not taken. */
+NEAP_CHECK int send_rejects(struct step *s, const struct sender *to, uint64_t site, uint64_t number,
+			    const struct rejected_row *list, struct err *e);
 
 struct refusal {
 	enum refuse_code code;
@@ -135,11 +144,21 @@ NEAP_CHECK int conflicts_expire(struct step *s, struct err *e);
 
 /* ---- content of a set ---- */
 
+/* A row of a merge table that was not taken, and why. */
+struct rejected_row {
+	struct rejected_row *next;
+	const struct shape *shape;
+	const struct row *row; /* as sent */
+	const char *reason;
+};
+
 struct set_effect {
 	struct rows rows;	 /* what goes out; memory from in->work */
 	bool lost;		 /* something was not taken as sent (P5) */
 	const struct id *device; /* who sent the set */
 	size_t n_row;
+	struct rejected_row *rejected;
+	size_t n_rejected;
 };
 
 /*
@@ -148,6 +167,60 @@ struct set_effect {
  */
 NEAP_CHECK int merge_table(struct step *s, struct user_state *us, const struct table_rows *tr,
 			   size_t capacity, struct set_effect *out, struct err *e);
+
+/* ---- one table of a set being merged (ingest_merge.c, ingest_unique.c) ---- */
+
+struct candidate; /* a row that a UNIQUE constraint may take back */
+
+/* Everything for one table of the set; arrays serve row after row. */
+struct merging {
+	struct step *s;
+	struct user_state *us;
+	const struct store_shape *sh;
+	struct store_table *t;
+	struct arena *a;
+	bool same_cols; /* the shape's columns are the table's first ones */
+	struct store_row row;
+	struct merge_result got;
+	struct cell *cell; /* the row's cells by the table's columns */
+	struct val *vals;  /* values by the table's columns */
+	bool *write;	   /* columns of vals to be written */
+	bool *taken;	   /* cells taken, by the table's columns */
+	struct set_effect *out;
+	struct table_rows *sent,
+		*whole; /* where effects go, by the sender's and the table's shape */
+	size_t capacity;
+	uint32_t uniques; /* constraints that hold for the user's rows */
+	size_t n_row;	  /* of the table in the set */
+	struct candidate *candidate;
+	size_t n_candidate;
+};
+
+/* `r` with its cells named by the table's columns, ascending; valid until the next call. */
+struct row merging_mapped(struct merging *m, const struct row *r);
+/*
+ * Takes nothing of `in`: what stands is restored to the sender by the effect, with registers just
+ * after those refused. The row's registers in the store are as before the set.
+ */
+NEAP_CHECK int merging_refuse(struct merging *m, const struct row *in, const char *reason,
+			      struct err *e);
+/*
+ * The effect of a row taken (m->row, m->got, m->taken), and its registers. `written`: m->vals are
+ * all its values.
+ */
+NEAP_CHECK int merging_finish(struct merging *m, const struct row *in, bool written, bool existed,
+			      struct err *e);
+
+/* The constraints, by bit, that the row at hand may break once all of the set is written. */
+uint32_t unique_concerns(const struct merging *m, bool was_alive);
+/*
+ * Before the row at hand is written: remembers what it was. `before`: the registers as they were,
+ * in memory of the work's arena.
+ */
+NEAP_CHECK int unique_watch(struct merging *m, const struct row *in, uint32_t concerns,
+			    const struct store_row *before, struct err *e);
+/* All are written: takes back and refuses those that break a constraint; effects of all watched. */
+NEAP_CHECK int unique_settle(struct merging *m, struct err *e);
 
 /* Turns what an operator's SQL did into change sets of the server's own (J4). */
 NEAP_CHECK int server_changes(struct step *s, struct err *e);

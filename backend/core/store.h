@@ -121,12 +121,31 @@ NEAP_CHECK int store_site_recall(struct store *s, const struct store_user *u,
 
 /* ---- catalogue ---- */
 
+/* UNIQUE constraints of one table that are enforced, of all that devices ever declared for it. */
+enum { STORE_UNIQUES = 32 };
+
+struct store_unique {
+	uint16_t n;
+	uint16_t col[LIMIT_KEY_COLUMNS]; /* rising; over the table's key, then its columns */
+	uint8_t collation[LIMIT_KEY_COLUMNS];
+};
+
+/* Who may write a table's rows (the operator's policy). */
+enum store_from {
+	FROM_BOTH,
+	FROM_DEVICES, /* an operator's SQL is refused where it is run */
+	FROM_SERVER,  /* rows of devices are refused, by key */
+};
+
 /* A table of the store; memory of the store's, valid until the next store_declare or rollback. */
 struct store_table {
 	int64_t id;
-	const char *name;      /* in the store: the declared name, or name__2 … */
-	struct shape shape;    /* canonical: every column the table has by now */
-	struct slice encoded;  /* its declaration */
+	const char *name;     /* in the store: the declared name, or name__2 … */
+	struct shape shape;   /* canonical: every column the table has by now */
+	struct slice encoded; /* its declaration */
+	enum store_from from;
+	size_t n_unique;
+	const struct store_unique *unique;
 	struct store_sql *sql; /* the implementation's */
 };
 
@@ -134,10 +153,11 @@ struct store_table {
 struct store_shape {
 	struct shape shape;
 	struct store_table *table;
-	uint16_t *col; /* shape's column → table's column */
-	bool *has;     /* table's columns the shape has */
-	int32_t *from; /* table's column → shape's column, −1 none */
-	bool in_order; /* col[] rises */
+	uint16_t *col;	 /* shape's column → table's column */
+	bool *has;	 /* table's columns the shape has */
+	int32_t *from;	 /* table's column → shape's column, −1 none */
+	bool in_order;	 /* col[] rises */
+	uint32_t unique; /* which of the table's constraints it declares, by bit */
 };
 
 /* NULL if it was never declared. */
@@ -165,6 +185,30 @@ NEAP_CHECK int store_user_joins(struct store *s, const struct store_user *u,
 NEAP_CHECK int store_schema_lock(struct store *s, bool locked, struct err *e);
 NEAP_CHECK int store_schema_locked(struct store *s, bool *locked, struct err *e);
 
+/* ---- UNIQUE constraints (J2) ---- */
+
+/*
+ * A user's rows keep the UNIQUE constraints that any of its devices declared in a hello, a
+ * declaration or a set of the last STORE_DECLARED_MS.
+ */
+#define STORE_DECLARED_MS ((uint64_t)90 * 24 * 3600 * 1000)
+
+/* The device tracks exactly these shapes now; those unknown to the store are passed over. */
+NEAP_CHECK int store_device_tracks(struct store *s, const struct store_user *u, const char *device,
+				   const struct shape_id *shape, size_t n, uint64_t now_ms,
+				   struct err *e);
+/* … this one as well. */
+NEAP_CHECK int store_device_uses(struct store *s, const struct store_user *u, const char *device,
+				 const struct store_shape *sh, uint64_t now_ms, struct err *e);
+/* The constraints of `t` that hold for the user, by bit. */
+NEAP_CHECK int store_uniques(struct store *s, const struct store_user *u,
+			     const struct store_table *t, uint64_t now_ms, uint32_t *out,
+			     struct err *e);
+/* Whether another row of the user has the values that the row `key` has in constraint `which`. */
+NEAP_CHECK int store_unique_clash(struct store *s, const struct store_user *u,
+				  struct store_table *t, size_t which, const struct val *key,
+				  bool *clash, struct err *e);
+
 /* ---- rows of merge tables ---- */
 
 /* What the store holds of a row besides its values in the table. */
@@ -186,7 +230,12 @@ NEAP_CHECK int store_row_put(struct store *s, const struct store_user *u, struct
 			     const struct val *key, const struct store_row *row, bool existed,
 			     struct err *e);
 
-/* The row in the table itself: values of every column, copied into `a`. */
+/*
+ * The row in the table itself. Writing it, NE_ROWS: a constraint or trigger that an operator put
+ * on the table refuses the row; nothing of it was written and the transaction goes on.
+ *
+ * The values of every column, copied into `a`.
+ */
 NEAP_CHECK int store_values_get(struct store *s, const struct store_user *u, struct store_table *t,
 				const struct val *key, struct arena *a, struct val *out,
 				bool *found, struct err *e);

@@ -108,6 +108,20 @@ int store_values_get(struct store *s, const struct store_user *u, struct store_t
 	return copied ? 0 : err_set(e, NE_MEMORY, "no memory for a row of table %s", t->name);
 }
 
+/* What an operator's constraint or trigger says about one row is no fault of the store's. */
+static int run_write(struct store *s, sqlite3_stmt *st, struct err *e)
+{
+	struct err why;
+	int rc = db_run(s->db, st, &why);
+
+	if (!rc)
+		return 0;
+	if ((sqlite3_errcode(db_handle(s->db)) & 0xff) == SQLITE_CONSTRAINT &&
+	    !sqlite3_get_autocommit(db_handle(s->db)))
+		return err_set(e, NE_ROWS, "%.300s", sqlite3_errmsg(db_handle(s->db)));
+	return err_set(e, rc, "%s", why.text);
+}
+
 int store_values_insert(struct store *s, const struct store_user *u, struct store_table *t,
 			const struct val *key, const struct val *values, struct err *e)
 {
@@ -117,7 +131,7 @@ int store_values_insert(struct store *s, const struct store_user *u, struct stor
 	TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
 	TRY(bind_vals(s, st, 2 + t->shape.n_key, values, t->shape.n_col, e));
-	return db_run(s->db, st, e);
+	return run_write(s, st, e);
 }
 
 static int update_one(struct store *s, const struct store_user *u, struct store_table *t,
@@ -129,7 +143,7 @@ static int update_one(struct store *s, const struct store_user *u, struct store_
 	TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
 	TRY(bind_vals(s, st, 2 + t->shape.n_key, value, 1, e));
-	return db_run(s->db, st, e);
+	return run_write(s, st, e);
 }
 
 static int update_many(struct store *s, const struct store_user *u, struct store_table *t,
@@ -147,7 +161,7 @@ static int update_many(struct store *s, const struct store_user *u, struct store
 		TRY(bind_int(s, st, p + 2 * i, write[i], e));
 		TRY(bind_vals(s, st, p + 2 * i + 1, write[i] ? &values[i] : &nothing, 1, e));
 	}
-	return db_run(s->db, st, e);
+	return run_write(s, st, e);
 }
 
 int store_values_update(struct store *s, const struct store_user *u, struct store_table *t,
@@ -176,5 +190,5 @@ int store_values_delete(struct store *s, const struct store_user *u, struct stor
 	TRY(table_stmt(s, t, TQ_ROW_DELETE, &st, e));
 	TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
-	return db_run(s->db, st, e);
+	return run_write(s, st, e);
 }

@@ -33,6 +33,15 @@ static const char schema_sql[] =
 	" WITHOUT ROWID;"
 	"CREATE TABLE neap_user_table(uid INTEGER, tab INTEGER, PRIMARY KEY(uid, tab))"
 	" WITHOUT ROWID;"
+	/* The table's UNIQUE constraints: pairs of column and collation, a byte each. */
+	"CREATE TABLE neap_unique(tab INTEGER, n INTEGER, def BLOB NOT NULL, PRIMARY KEY(tab, n))"
+	" WITHOUT ROWID;"
+	/* Which devices of a user declare a shape that has any. */
+	"CREATE TABLE neap_declares(uid INTEGER, tab INTEGER, shape BLOB, device TEXT,"
+	" seen_ms INTEGER NOT NULL, PRIMARY KEY(uid, tab, shape, device)) WITHOUT ROWID;"
+	"CREATE INDEX neap_declares_device ON neap_declares(uid, device);"
+	/* Who may write a table; no row: both. */
+	"CREATE TABLE neap_from(tab INTEGER PRIMARY KEY, origin INTEGER NOT NULL);"
 	/* Identities of append rows received: lo … hi, n of them. */
 	"CREATE TABLE neap_range(tab INTEGER, site INTEGER, gen INTEGER, lo INTEGER,"
 	" hi INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(tab, site, gen, lo)) WITHOUT ROWID;";

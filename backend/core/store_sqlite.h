@@ -52,6 +52,7 @@ enum table_query {
 struct store_sql {
 	sqlite3_stmt *stmt[TQ_N];
 	sqlite3_stmt **set_col; /* UPDATE of one column, by column */
+	sqlite3_stmt *clash[STORE_UNIQUES];
 };
 
 /* A table's statement, reset; its bindings are those of its last use. */
@@ -64,8 +65,15 @@ NEAP_CHECK int table_stmt_col(struct store *s, struct store_table *t, uint16_t c
 NEAP_CHECK int table_sql(const struct store_table *t, enum table_query q, struct buf *out);
 NEAP_CHECK int table_sql_col(const struct store_table *t, uint16_t col, struct buf *out);
 NEAP_CHECK int table_sql_create(const struct store_table *t, struct buf *out);
+/* CREATE INDEX IF NOT EXISTS for a constraint, and whether a row breaks it. */
+NEAP_CHECK int table_sql_unique(const struct store_table *t, const struct store_unique *u,
+				struct buf *out);
+NEAP_CHECK int table_sql_clash(const struct store_table *t, const struct store_unique *u,
+			       struct buf *out);
 /* ALTER TABLE … ADD COLUMN for column `col`. */
 NEAP_CHECK int table_sql_add_column(const struct store_table *t, uint16_t col, struct buf *out);
+NEAP_CHECK int table_stmt_clash(struct store *s, struct store_table *t, size_t which,
+				sqlite3_stmt **out, struct err *e);
 /* An app's column name as the store has it: names the store keeps for itself get "app_" in front.
  */
 NEAP_CHECK int column_name(struct slice name, struct buf *out);
@@ -83,6 +91,14 @@ void catalogue_free(struct catalogue *c);
 struct store_table *catalogue_table(struct store *s, int64_t id); /* NULL: none */
 /* The user has rows of this table from now on. */
 NEAP_CHECK int catalogue_user_table(struct store *s, int64_t uid, int64_t table, struct err *e);
+
+/* store_unique.c: constraint `i` of `sh`, by the table's columns. */
+void unique_of(const struct shape *s, size_t i, const uint16_t *to_table, struct store_unique *out);
+bool unique_eq(const struct store_unique *a, const struct store_unique *b);
+/* Records and indexes the constraints of `sh` that its table lacks, as far as there is room. */
+NEAP_CHECK int uniques_add(struct store *s, const struct store_shape *sh, struct err *e);
+/* Reads the tables' constraints into a catalogue being loaded. */
+NEAP_CHECK int uniques_load(struct store *s, struct catalogue *c, struct err *e);
 
 NEAP_CHECK int meta_get(struct store *s, const char *key, int64_t none, int64_t *out,
 			struct err *e);

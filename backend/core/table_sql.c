@@ -120,10 +120,17 @@ static int put_type(struct buf *out, const struct shape_col *c)
 	return buf_printf(out, " %s%s", affinity_type(c->affinity), collate[c->collation]);
 }
 
-static int put_column_def(struct buf *out, const struct shape_col *c)
+static int put_key_def(struct buf *out, const struct shape_col *c)
 {
 	TRY(put_col(out, ", ", c));
 	return put_type(out, c);
+}
+
+/* Devices may collate a column differently: what compares it names the collation itself. */
+static int put_column_def(struct buf *out, const char *before, const struct shape_col *c)
+{
+	TRY(put_col(out, before, c));
+	return buf_printf(out, " %s", affinity_type(c->affinity));
 }
 
 /* ---- CREATE ---- */
@@ -135,9 +142,9 @@ static int create_append(const struct store_table *t, struct buf *out)
 	TRY(put_table(out, "CREATE TABLE ", t));
 	TRY(buf_printf(out, "(user_id TEXT, device_id TEXT"));
 	for (uint16_t i = 0; i < t->shape.n_key; i++)
-		TRY(put_column_def(out, &t->shape.key[i]));
+		TRY(put_key_def(out, &t->shape.key[i]));
 	for (uint16_t i = 0; i < t->shape.n_col; i++)
-		TRY(put_column_def(out, &t->shape.col[i]));
+		TRY(put_column_def(out, ", ", &t->shape.col[i]));
 	return buf_printf(out, ", neap_site INTEGER, neap_gen INTEGER, neap_n INTEGER, PRIMARY "
 			       "KEY(neap_site, neap_gen, neap_n))"
 			       " WITHOUT ROWID;\n");
@@ -151,9 +158,9 @@ static int create_table(const struct store_table *t, struct buf *out)
 	TRY(put_table(out, "CREATE TABLE ", t));
 	TRY(buf_printf(out, "(user_id TEXT"));
 	for (uint16_t i = 0; i < s->n_key; i++)
-		TRY(put_column_def(out, &s->key[i]));
+		TRY(put_key_def(out, &s->key[i]));
 	for (uint16_t i = 0; i < s->n_col; i++)
-		TRY(put_column_def(out, &s->col[i]));
+		TRY(put_column_def(out, ", ", &s->col[i]));
 	TRY(buf_printf(out, ", UNIQUE(user_id"));
 	TRY(put_list(out, ", ", ", ", s->key, s->n_key));
 	return buf_printf(out, "));\n");
@@ -197,9 +204,65 @@ int table_sql_create(const struct store_table *t, struct buf *out)
 int table_sql_add_column(const struct store_table *t, uint16_t col, struct buf *out)
 {
 	TRY(put_table(out, "ALTER TABLE ", t));
-	TRY(put_col(out, " ADD COLUMN ", &t->shape.col[col]));
-	TRY(put_type(out, &t->shape.col[col]));
+	TRY(put_column_def(out, " ADD COLUMN ", &t->shape.col[col]));
 	return buf_printf(out, ";\n");
+}
+
+/* ---- UNIQUE constraints ---- */
+
+static const struct shape_col *unique_col(const struct store_table *t, uint16_t col)
+{
+	return col < t->shape.n_key ? &t->shape.key[col] : &t->shape.col[col - t->shape.n_key];
+}
+
+static const char *collation_name(uint8_t c)
+{
+	static const char *const name[] = {
+		[COLL_BINARY] = "BINARY", [COLL_NOCASE] = "NOCASE", [COLL_RTRIM] = "RTRIM"};
+
+	return name[c];
+}
+
+/* The name says what is indexed, so that two starts of neapd make the same one. */
+static int put_unique_name(const struct store_table *t, const struct store_unique *u,
+			   struct buf *out)
+{
+	TRY(buf_printf(out, "neap_u%lld", (long long)t->id));
+	for (uint16_t i = 0; i < u->n; i++)
+		TRY(buf_printf(out, "_%u%.1s", u->col[i], collation_name(u->collation[i])));
+	return 0;
+}
+
+int table_sql_unique(const struct store_table *t, const struct store_unique *u, struct buf *out)
+{
+	TRY(buf_printf(out, "CREATE INDEX IF NOT EXISTS "));
+	TRY(put_unique_name(t, u, out));
+	TRY(put_table(out, " ON ", t));
+	TRY(buf_printf(out, "(user_id"));
+	for (uint16_t i = 0; i < u->n; i++) {
+		TRY(put_col(out, ", ", unique_col(t, u->col[i])));
+		TRY(buf_printf(out, " COLLATE %s", collation_name(u->collation[i])));
+	}
+	return buf_printf(out, ");\n");
+}
+
+/* NULLs are equal to nothing, as in SQLite's own UNIQUE. */
+int table_sql_clash(const struct store_table *t, const struct store_unique *u, struct buf *out)
+{
+	TRY(put_table(out, "SELECT 1 FROM ", t));
+	TRY(put_table(out, " AS me CROSS JOIN ", t));
+	TRY(buf_printf(out, " AS o ON o.user_id = ?1"));
+	for (uint16_t i = 0; i < u->n; i++) {
+		TRY(put_col(out, " AND o.", unique_col(t, u->col[i])));
+		TRY(put_col(out, " = me.", unique_col(t, u->col[i])));
+		TRY(buf_printf(out, " COLLATE %s", collation_name(u->collation[i])));
+	}
+	TRY(buf_printf(out, " WHERE me.user_id = ?1"));
+	for (uint16_t i = 0; i < t->shape.n_key; i++) {
+		TRY(put_col(out, " AND me.", &t->shape.key[i]));
+		TRY(buf_printf(out, " = ?%d", 2 + i));
+	}
+	return buf_printf(out, " AND o.rowid <> me.rowid LIMIT 1");
 }
 
 /* ---- registers ---- */

@@ -64,16 +64,12 @@ static int installed_as(struct devdb *d, const struct tracked *t, const struct s
 	return rc;
 }
 
-static bool col_eq(const struct shape_col *a, const struct shape_col *b)
-{
-	return slice_eq(a->name, b->name) && a->affinity == b->affinity &&
-	       a->collation == b->collation;
-}
-
-static bool cols_eq(const struct shape_col *a, const struct shape_col *b, size_t n)
+/* Outside the key a collation only says how a UNIQUE constraint compares. */
+static bool cols_eq(const struct shape_col *a, const struct shape_col *b, size_t n, bool key)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (!col_eq(&a[i], &b[i]))
+		if (!slice_eq(a[i].name, b[i].name) || a[i].affinity != b[i].affinity ||
+		    (key && a[i].collation != b[i].collation))
 			return false;
 	}
 	return true;
@@ -82,8 +78,8 @@ static bool cols_eq(const struct shape_col *a, const struct shape_col *b, size_t
 /* The key is the same and the columns of `old` are the first ones of `now`. */
 static bool extends(const struct shape *now, const struct shape *old)
 {
-	return now->n_key == old->n_key && cols_eq(now->key, old->key, now->n_key) &&
-	       now->n_col >= old->n_col && cols_eq(now->col, old->col, old->n_col);
+	return now->n_key == old->n_key && cols_eq(now->key, old->key, now->n_key, true) &&
+	       now->n_col >= old->n_col && cols_eq(now->col, old->col, old->n_col, false);
 }
 
 /* The same key and number of columns: what the marks say still holds, also of a renamed column. */

@@ -227,6 +227,15 @@ static bool plain_collation(struct reader *r, const char *name, const char *inde
 	       coll && sqlite3_stricmp(coll, index_coll) == 0;
 }
 
+/* The server compares the column of a constraint as we do; a collation only we have is not told. */
+static void note_collation(struct shape *s, int col, const char *name)
+{
+	enum shape_collation coll;
+
+	if (col >= s->n_key && collation_of(name, &coll))
+		s->col[col - s->n_key].collation = coll;
+}
+
 /* Appends the UNIQUE index `name` if all its parts are plain columns we know. */
 static int take_unique(struct reader *r, const char *name, struct err *e)
 {
@@ -250,6 +259,8 @@ static int take_unique(struct reader *r, const char *name, struct err *e)
 			plain = false;
 		else
 			u.col[u.n++] = (uint16_t)col;
+		if (plain)
+			note_collation(r->shape, col, (const char *)sqlite3_column_text(s, 2));
 	}
 	sqlite3_reset(s);
 	if (rc || !plain || u.n == 0)
