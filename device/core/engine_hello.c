@@ -173,6 +173,7 @@ static void measure(struct engine *en, const struct question *q, uint64_t server
 {
 	uint64_t rtt = en->mono_ms - q->sent_ms;
 
+	engine_heard_time(en, server_ms);
 	if (rtt > RTT_MAX_MS || server_ms > INT64_MAX / 2 || en->now_ms > INT64_MAX / 2)
 		return;
 	en->has_offset = true;

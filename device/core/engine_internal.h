@@ -143,6 +143,12 @@ struct engine {
 	bool ask_due, tell_due; /* records may wait for a resolver, for the callback */
 	uint64_t tell_at_ms;
 
+	/* Policies. */
+	bool has_server_ms; /* the server's time, heard in this run at server_mono_ms */
+	int64_t server_ms;
+	uint64_t server_mono_ms;
+	uint64_t keep_at_ms; /* mono: the next step; NEVER_MS */
+
 	uint64_t syncs[SYNCS_MAX];
 	size_t n_sync;
 
@@ -273,6 +279,14 @@ NEAP_CHECK int engine_on_expect(struct engine *en, const struct f_expect *x, str
 NEAP_CHECK int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e);
 void engine_on_busy(struct engine *en, const struct f_busy *b);
 void engine_on_receipt(struct engine *en, const struct f_receipt *r);
+
+/* engine_keep.c */
+/* Does a step of what the tables' policies ask for, if one is due. */
+NEAP_CHECK int engine_keep(struct engine *en, struct err *e);
+/* Something was acknowledged, written or set: look soon. */
+void engine_keep_wake(struct engine *en);
+/* The server told its time, in an answer to our own question. */
+void engine_heard_time(struct engine *en, uint64_t server_ms);
 
 /* engine_reject.c */
 NEAP_CHECK int engine_on_reject(struct engine *en, const struct f_reject *r, struct err *e);

@@ -102,6 +102,7 @@ int engine_forget(struct engine *en, struct err *e)
 	en->window = en->cfg.inflight_sets;
 	en->backoff = 1;
 	en->cut_at_ms = en->resent_ms = 0;
+	engine_keep_wake(en);
 	TRY(load_flights(en, e));
 	if (en->link)
 		engine_want_hello(en, 0);
