@@ -25,7 +25,8 @@ struct cut {
 	uint64_t flags; /* enum set_flags */
 	size_t n_row;
 	int64_t gen_hi;
-	struct rows rows; /* from the arena given */
+	uint64_t captured; /* site in the identity of its append rows; 0: `site` */
+	struct rows rows;  /* from the arena given */
 };
 
 /* Where the passes over pending changes stand; in memory only. */

@@ -58,6 +58,9 @@ struct cutting {
 	bool rejects;	     /* neap_rejected is not empty */
 	bool wrote;	     /* marks that mean nothing were dropped */
 
+	bool any_append; /* it has append rows, captured under `captured` */
+	uint64_t captured;
+
 	struct row *row; /* of the table being cut, LIMIT_ROWS of them */
 	size_t n_row;
 };

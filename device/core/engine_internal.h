@@ -52,6 +52,7 @@ struct flight {
 	uint64_t due_ms;     /* resend then; NEVER_MS while pieces are waiting */
 	unsigned undeclared; /* refusals for unknown shapes */
 	bool acked;
+	uint64_t captured;  /* site in the identity of its append rows; 0: ours */
 	uint64_t head, own; /* of the ack; own 0: nothing stands in for the echo */
 	bool overtaken;	    /* a mark it may have carried lost since: `own` does not stand in */
 };
@@ -125,6 +126,9 @@ struct engine {
 	bool any_held;			 /* tables the server refuses are left out … */
 	uint64_t held_until_ms, held_ms; /* … until then */
 	int64_t rekey;	    /* id of an append table whose identities collided; 0 none */
+	uint64_t rekey_set; /* … the set that carried the first such row */
+	uint64_t disown;    /* a site whose rows we may not send; 0 none */
+	size_t few_rows;    /* rows of a set while a colliding one is looked for; 0: as set */
 	uint64_t committed; /* newest number the server has, as of its welcome or ack */
 	bool dirty;	    /* something may be pending that is not in flight */
 	int64_t data_version, schema_version; /* as last looked at */

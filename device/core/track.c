@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "device/core/capture.h"
+#include "device/core/identity.h"
 #include "device/core/keep.h"
 
 enum { SQL_MAX_BYTES = 1 << 20, SHAPE_MAX_BYTES = 1 << 20 };
@@ -116,9 +117,7 @@ static int begin_append(struct tracking *t, struct err *e)
 {
 	int64_t gen;
 
-	TRY(devdb_get(t->d, "append_gen", &gen, e));
-	gen = gen ? gen : 1;
-	TRY(devdb_set(t->d, "append_gen", gen + 2, e));
+	TRY(identity_new_gen(t->d, &gen, e));
 	return db_execf(t->d->db, e,
 			"INSERT INTO neap_append VALUES(%" PRId64 ", %" PRId64
 			", -9223372036854775807 - 1, -9223372036854775807 - 1, "
@@ -194,6 +193,7 @@ static int forget_table(struct devdb *d, const struct tracked *t, struct err *e)
 {
 	TRY(capture_drop_triggers(d->db, t->marks, e));
 	TRY(db_execf(d->db, e, "DROP TABLE IF EXISTS main.\"%s\"", t->marks));
+	TRY(db_execf(d->db, e, "DELETE FROM neap_identity WHERE table_id = %" PRId64, t->id));
 	return db_execf(d->db, e,
 			"DELETE FROM neap_table WHERE id = %" PRId64
 			"; DELETE FROM neap_append WHERE id = %" PRId64
