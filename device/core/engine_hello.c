@@ -40,6 +40,8 @@ int engine_clean(struct engine *en, bool *clean, struct err *e)
 
 	if (!en->n_flight)
 		TRY(cut_any_pending(en->d, &any, e));
+	if (!any)
+		TRY(engine_unreported(en, &any, e));
 	*clean = !any;
 	return NE_OK;
 }

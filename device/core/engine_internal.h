@@ -210,6 +210,9 @@ NEAP_CHECK int engine_pump_flight(struct engine *en, struct flight *f, struct er
 /* engine_report.c: conflicts that the server has not noted go up when nothing else waits. */
 NEAP_CHECK int engine_report(struct engine *en, struct err *e);
 NEAP_CHECK int engine_on_noted(struct engine *en, const struct f_noted *n, struct err *e);
+/* Whether the server has yet to note what lost; it is not waited for after a few reports in vain.
+ */
+NEAP_CHECK int engine_unreported(struct engine *en, bool *any, struct err *e);
 /* When engine_report has something to do; NEVER_MS if only an event can tell. */
 uint64_t engine_report_time(const struct engine *en);
 void engine_report_drop(struct engine *en);
@@ -235,7 +238,7 @@ void engine_question_close(struct question *q);
 /* A reply echoed `q`'s nonce and said `head`: corrects the hint, notes what is verified. */
 NEAP_CHECK int engine_answered(struct engine *en, const struct question *q, uint64_t head,
 			       struct err *e);
-/* Nothing pending and nothing in flight. */
+/* Nothing pending, nothing in flight, and the server has noted what lost. */
 NEAP_CHECK int engine_clean(struct engine *en, bool *clean, struct err *e);
 
 /* engine_pull.c */

@@ -5,7 +5,11 @@
 #include "device/core/engine_internal.h"
 #include "protocol/conflict.h"
 
-enum { REPORT_BYTES = 24 * 1024, REPORT_BACKOFF_MAX = 16 };
+enum {
+	REPORT_BYTES = 24 * 1024,
+	REPORT_BACKOFF_MAX = 16,
+	REPORT_IN_VAIN = 8, /* a sync does not wait for what was sent so often */
+};
 
 void engine_report_drop(struct engine *en)
 {
@@ -148,6 +152,23 @@ int engine_report(struct engine *en, struct err *e)
 	TRY(engine_pump_flight(en, f, e));
 	if (!f->n_want)
 		f->due_ms = en->mono_ms + en->cfg.ack_ms * en->report_backoff;
+	return NE_OK;
+}
+
+int engine_unreported(struct engine *en, bool *any, struct err *e)
+{
+	int64_t n = 0;
+
+	*any = false;
+	if (!en->report && !en->report_due)
+		return NE_OK;
+	if (en->report && en->report_backoff >= REPORT_IN_VAIN)
+		return NE_OK;
+	TRY(db_int(en->d->db,
+		   "SELECT EXISTS(SELECT 1 FROM neap_conflict WHERE id > ifnull((SELECT value FROM "
+		   "neap_meta WHERE key = 'conflict_noted'), 0))",
+		   0, &n, e));
+	*any = n != 0;
 	return NE_OK;
 }
 
