@@ -210,8 +210,11 @@ static int look_parked(struct work *w, struct err *e)
 	struct image probe;
 
 	w->parked = false;
-	if (!w->tg.any_parked || w->pending.row_exists)
+	if (!w->tg.any_parked)
 		return NE_OK;
+	/* The app wrote the row since: what is parked must not come back when that one goes. */
+	if (w->pending.row_exists)
+		return unpark(&w->tg, &w->image, e);
 	probe = w->image;
 	TRY(parked_read(&w->tg, &probe, &w->row_arena, &w->parked, e));
 	w->pending.row_exists = w->parked;
@@ -232,6 +235,7 @@ static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, st
 		go = unjoin(w);
 	if (!go)
 		return NE_OK;
+	TRY(keep_refused(w, e));
 	TRY(note_losses(w, e));
 	TRY(drop_marks(w, e));
 	if (w->plan.action == APPLY_DELETE)

@@ -25,6 +25,7 @@ struct target {
 	struct tracked *t;
 	struct table_sql sql;
 	bool any_marks, any_parked;
+	bool refused;	/* the server refused what is pending of the row under way */
 	bool note_seen; /* a full pull: remember the keys */
 	bool save_lost; /* … that answers a reset: keep what is overwritten (P8) */
 	struct applied *out;
@@ -111,8 +112,11 @@ NEAP_CHECK int save_conflict(struct target *tg, const struct image *im, const ch
 
 /* apply_conflict.c: what of the row under way is about to lose; before it is written. */
 NEAP_CHECK int note_losses(struct work *w, struct err *e);
-/* The pending cells of a row that goes because the server does not have it. */
-NEAP_CHECK int note_swept(struct target *tg, const struct val *key, struct err *e);
+
+/* apply_refused.c: before marks are dropped, keeps own writes that the server refused. */
+NEAP_CHECK int keep_refused(struct work *w, struct err *e);
+/* The pending cells of a row that goes because the server does not have it; `im` has its values. */
+NEAP_CHECK int note_swept(struct target *tg, const struct image *im, struct err *e);
 
 /* apply_write.c: the row under way, as planned. */
 NEAP_CHECK int work_write(struct work *w, struct err *e);

@@ -1,4 +1,5 @@
 /* Rows that violate a constraint of the app's table: kept beside it and tried again (J2). */
+#include <stdio.h>
 #include <string.h>
 
 #include "device/core/apply_internal.h"
@@ -58,25 +59,34 @@ static int bind_key(struct target *tg, sqlite3_stmt *s, const struct image *im, 
 int park(struct target *tg, const struct image *im, struct err *e)
 {
 	struct buf key = {.max = LIMIT_SET}, image = {.max = LIMIT_DECODED};
-	const char *reason = sqlite3_errmsg(db_handle(tg->d->db));
+	struct buf text = {.max = LIMIT_DECODED};
 	sqlite3_stmt *s;
+	char why[200];
+
+	snprintf(why, sizeof why, "%s", sqlite3_errmsg(db_handle(tg->d->db)));
 	int rc = db_prepare(tg->d->db,
-			    "INSERT INTO neap_parked(table_id, key, image, reason) "
-			    "VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET "
-			    "image = excluded.image, reason = excluded.reason",
+			    "INSERT INTO neap_parked(table_id, key, image, reason, text, at_ms) "
+			    "VALUES(?1, ?2, ?3, ?4, ?5, CAST(julianday() * 86400000.0 - "
+			    "210866759999999.5 AS INTEGER)) ON CONFLICT DO UPDATE SET image = "
+			    "excluded.image, reason = excluded.reason, text = excluded.text",
 			    &s, e);
 
 	if (!rc)
 		rc = bind_key(tg, s, im, &key, e);
 	if (!rc)
 		rc = pack(tg->t, im, &image, e);
+	if (!rc && row_text(&tg->t->shape, im, true, &text))
+		rc = err_set(e, NE_MEMORY, "no memory to park a row");
 	if (!rc && (sqlite3_bind_blob(s, 3, image.at, (int)image.len, SQLITE_STATIC) ||
-		    sqlite3_bind_text(s, 4, reason, -1, SQLITE_TRANSIENT)))
+		    sqlite3_bind_text(s, 4, why, -1, SQLITE_STATIC) ||
+		    sqlite3_bind_text64(s, 5, (const char *)text.at, text.len, SQLITE_STATIC,
+					SQLITE_UTF8)))
 		rc = db_error(tg->d->db, e, "parking a row");
 	if (!rc)
 		rc = db_run(tg->d->db, s, e);
 	tg->any_parked = true;
 	tg->out->parked++;
+	buf_free(&text);
 	buf_free(&key);
 	buf_free(&image);
 	return rc;

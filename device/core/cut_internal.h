@@ -56,10 +56,8 @@ struct cutting {
 	size_t cells, bytes; /* so far */
 	bool full;	     /* a limit was reached: more is pending */
 	bool rejects;	     /* neap_rejected is not empty */
+	bool parked;	     /* … nor is neap_parked */
 	bool wrote;	     /* marks that mean nothing were dropped */
-
-	bool any_append; /* it has append rows, captured under `captured` */
-	uint64_t captured;
 
 	struct row *row; /* of the table being cut, LIMIT_ROWS of them */
 	size_t n_row;
@@ -78,21 +76,16 @@ NEAP_CHECK int cut_merge_table(struct cutting *c, const struct tracked *t, struc
 NEAP_CHECK int cut_append_table(struct cutting *c, const struct tracked *t, struct pass *p,
 				struct err *e);
 
-/* cut_reject.c: whether any set can hold a row; keeping it where none can; forgetting that. */
+/* cut_reject.c: whether any set can hold a row; keeping it where none can. */
 bool cut_fits_a_set(size_t largest, size_t bytes);
 NEAP_CHECK int cut_reject(struct cutting *c, const struct tracked *t, const struct val *key,
 			  struct err *e);
-NEAP_CHECK int cut_unreject(struct cutting *c, const struct tracked *t, const struct val *key,
-			    struct err *e);
 NEAP_CHECK int cut_look_for_rejects(struct cutting *c, struct err *e);
 
 /* ` AND (k0, k1) > (?n, …)` over columns named by `name` ("k%u" or the key's); moves *param. */
 NEAP_CHECK int cut_put_bound(struct buf *out, uint16_t n_key, const char *op, int *param);
 NEAP_CHECK int cut_bind_bound(struct db *db, sqlite3_stmt *s, struct slice bound, uint16_t n_key,
 			      int *param, struct err *e);
-
-/* SQL for the bytes of the values of row `of`: text and blobs have their length, others 8. */
-NEAP_CHECK int cut_put_row_size(const struct shape *s, const char *of, struct buf *out);
 
 /* Prepares what `sql` holds. */
 NEAP_CHECK int cut_prepare(struct db *db, struct buf *sql, sqlite3_stmt **out, struct err *e);

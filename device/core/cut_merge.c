@@ -1,7 +1,10 @@
 /* Cutting a merge table: marks in key order, one row of the app's table for each key. */
 #include <stdlib.h>
+#include <string.h>
 
+#include "device/core/apply_internal.h"
 #include "device/core/cut_internal.h"
+#include "device/core/rejected.h"
 
 enum { SQL_MAX_BYTES = 1 << 20 };
 
@@ -26,7 +29,9 @@ struct scan {
 	struct buf last;   /* the last key that is done with */
 	sqlite3_stmt *row; /* reads the row of a key */
 	struct group g;
-	size_t done; /* rows taken of this table */
+	struct image *im; /* the parked row of a key that the table has not, */
+	bool parked;	  /* … if there is one */
+	size_t done;	  /* rows taken of this table */
 };
 
 static struct reg later(struct reg a, struct reg b)
@@ -133,6 +138,14 @@ static int copy_key(struct scan *x, sqlite3_stmt *row, struct row *out, struct e
 	return NE_OK;
 }
 
+/* A row's value: of the table, or of its parked image, which stands in for it. */
+static struct val value_of(const struct scan *x, sqlite3_stmt *row, uint16_t col)
+{
+	if (row)
+		return val_column(row, x->s->n_key + col);
+	return x->im->has[col] ? x->im->val[col] : (struct val){.type = VAL_NULL};
+}
+
 /* Every column at the insert's stamp, marked ones at their own if later. */
 static void all_cells(struct scan *x, struct cell *cell)
 {
@@ -156,7 +169,7 @@ static int copy_cells(struct scan *x, sqlite3_stmt *row, struct row *out, struct
 
 		if (!x->g.has_exist)
 			cell[i] = (struct cell){.col = x->g.col[i], .reg = x->g.reg[i]};
-		v = val_column(row, x->s->n_key + cell[i].col);
+		v = value_of(x, row, cell[i].col);
 		if (!val_copy(x->c->arena, &v, &cell[i].val))
 			return full_arena(x, e);
 		x->c->stamp = cell[i].reg.stamp > x->c->stamp ? cell[i].reg.stamp : x->c->stamp;
@@ -173,9 +186,8 @@ static size_t row_bytes(const struct scan *x, sqlite3_stmt *row, size_t *largest
 	size_t bytes = x->g.bytes.len;
 
 	*largest = 0;
-	for (uint16_t i = 0; row && i < n; i++) {
-		uint16_t col = x->g.has_exist ? i : x->g.col[i];
-		struct val v = val_column(row, x->s->n_key + col);
+	for (uint16_t i = 0; (row || x->parked) && i < n; i++) {
+		struct val v = value_of(x, row, x->g.has_exist ? i : x->g.col[i]);
 		size_t size = val_size(&v);
 
 		bytes += size;
@@ -189,7 +201,8 @@ static int take(struct scan *x, sqlite3_stmt *row, bool *taken, struct err *e)
 {
 	struct cutting *c = x->c;
 	struct row *out = &c->row[c->n_row];
-	size_t cells = x->s->n_key + (row ? (x->g.has_exist ? x->s->n_col : x->g.n_cell) : 0u);
+	bool there = row || x->parked;
+	size_t cells = x->s->n_key + (there ? (x->g.has_exist ? x->s->n_col : x->g.n_cell) : 0u);
 	size_t largest, bytes = row_bytes(x, row, &largest);
 
 	*taken = true;
@@ -202,36 +215,57 @@ static int take(struct scan *x, sqlite3_stmt *row, bool *taken, struct err *e)
 		return NE_OK;
 	*out = (struct row){.exist = EXIST_NONE};
 	TRY(copy_key(x, row, out, e));
-	if (x->g.has_exist || !row) {
-		out->exist = row ? EXIST_ALIVE : EXIST_DEAD;
+	if (x->g.has_exist || !there) {
+		out->exist = there ? EXIST_ALIVE : EXIST_DEAD;
 		out->exist_reg = x->g.exist;
 		c->stamp = x->g.exist.stamp > c->stamp ? x->g.exist.stamp : c->stamp;
 	}
-	if (row)
+	if (there)
 		TRY(copy_cells(x, row, out, e));
 	cutting_take(c, cells, bytes);
 	x->done++;
-	return cut_unreject(c, x->t, x->g.key, e);
+	if (!c->rejects)
+		return NE_OK;
+	return rejected_replaced(c->d, x->t, x->g.key, out->exist != EXIST_NONE, x->g.col,
+				 x->g.n_cell, e);
 }
 
 /* What the marks of a key mean, now that it is known whether its row is there. */
 static int resolve(struct scan *x, sqlite3_stmt *row, bool *done, struct err *e)
 {
 	struct group *g = &x->g;
+	bool there = row || x->parked;
 
 	*done = true;
-	if (row && g->has_candidate) {
+	if (there && g->has_candidate) {
 		TRY(drop_marks(x, "col = -2", e));
 		if (!g->has_exist && g->n_cell == 0)
 			return NE_OK;
 	}
-	if (!row && g->has_candidate) {
+	if (!there && g->has_candidate) {
 		g->exist = g->has_exist ? later(g->exist, g->candidate) : g->candidate;
 		g->has_exist = true;
 	}
-	if (!row && !g->has_exist)
+	if (!there && !g->has_exist)
 		return drop_marks(x, "col >= 0", e);
 	return take(x, row, done, e);
+}
+
+/* A row of others that does not fit the table now: what was written to it before goes up. */
+static int look_parked(struct scan *x, struct err *e)
+{
+	struct target tg = {.d = x->c->d, .t = (struct tracked *)(uintptr_t)x->t};
+
+	x->parked = false;
+	if (!x->c->parked)
+		return NE_OK;
+	if (!x->im)
+		x->im = arena_alloc(x->c->arena, sizeof *x->im);
+	if (!x->im)
+		return full_arena(x, e);
+	memset(x->im, 0, sizeof *x->im);
+	memcpy(x->im->key, x->g.key, sizeof x->g.key);
+	return parked_read(&tg, x->im, x->c->arena, &x->parked, e);
 }
 
 /* Cuts the group gathered; c->full when there is no room for it. */
@@ -245,7 +279,10 @@ static int end_group(struct scan *x, struct err *e)
 		return NE_OK;
 	TRY(bind_key(x, s, e));
 	TRY(db_step(x->c->d->db, s, &row, e));
-	rc = resolve(x, row ? s : NULL, &done, e);
+	x->parked = false;
+	rc = row ? NE_OK : look_parked(x, e);
+	if (!rc)
+		rc = resolve(x, row ? s : NULL, &done, e);
 	sqlite3_reset(s);
 	TRY(rc);
 	if (!done) {

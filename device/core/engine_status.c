@@ -57,15 +57,29 @@ static bool capture_broken(const struct engine *en, struct engine_status *out)
 	return false;
 }
 
-static bool rows_waiting(struct engine_status *out)
+/* The newest of the rows rejected, or else of those parked. */
+static int rows_waiting(struct engine *en, struct engine_status *out, struct err *e)
 {
-	if (!out->rejected_rows && !out->parked_rows)
-		return false;
-	snprintf(out->reason, sizeof(out->reason),
-		 "%lld rows were rejected by the server, %lld from the server do not fit here",
-		 (long long)out->rejected_rows, (long long)out->parked_rows);
-	say(out, NE_ROWS, "see `neap rejected`");
-	return true;
+	bool rejected = out->rejected_rows != 0, row;
+	sqlite3_stmt *s;
+
+	TRY(db_prepare(
+		en->d->db,
+		rejected ? "SELECT coalesce(t.name, '?'), r.reason FROM neap_rejected r LEFT"
+			   " JOIN neap_table t ON t.id = r.table_id ORDER BY r.id DESC LIMIT 1"
+			 : "SELECT coalesce(t.name, '?'), p.reason FROM neap_parked p LEFT"
+			   " JOIN neap_table t ON t.id = p.table_id LIMIT 1",
+		&s, e));
+	TRY(db_step(en->d->db, s, &row, e));
+	snprintf(out->reason, sizeof(out->reason), "%s %.60s: %.120s",
+		 rejected ? "a row was refused, table" : "a row of others does not fit table",
+		 row ? (const char *)sqlite3_column_text(s, 0) : "?",
+		 row && sqlite3_column_text(s, 1) ? (const char *)sqlite3_column_text(s, 1) : "");
+	sqlite3_reset(s);
+	say(out, NE_ROWS,
+	    rejected ? "see `neap rejected`; then --retry or --forget"
+		     : "see `neap rejected`; change the row that is in its way");
+	return NE_OK;
 }
 
 static int clock_off(struct engine *en, struct engine_status *out, struct err *e)
@@ -94,8 +108,8 @@ static int find_problem(struct engine *en, struct engine_status *out, struct err
 		say(out, en->problem, en->next_step);
 		return NE_OK;
 	}
-	if (rows_waiting(out))
-		return NE_OK;
+	if (out->rejected_rows || out->parked_rows)
+		return rows_waiting(en, out, e);
 	if (en->reason[0]) {
 		snprintf(out->reason, sizeof(out->reason), "%s", en->reason);
 		say(out, NE_OK, en->next_step);

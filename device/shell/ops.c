@@ -40,25 +40,6 @@ static int optional_int(const json_t *request, const char *name, int64_t hi, int
 	return json_object_get(request, name) ? member_int(request, name, 0, hi, out, e) : NE_OK;
 }
 
-static int read_policy(const json_t *request, struct policy *p, struct err *e)
-{
-	const struct {
-		const char *name;
-		int64_t *out;
-	} limits[] = {
-		{"keep_ms", &p->keep_ms},
-		{"keep_rows", &p->keep_rows},
-		{"keep_bytes", &p->keep_bytes},
-		{"pending_rows", &p->pending_rows},
-		{"pending_bytes", &p->pending_bytes},
-	};
-
-	for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
-		TRY(optional_int(request, limits[i].name, INT64_MAX / 2, 0, limits[i].out, e));
-	p->drop_oldest = json_is_true(json_object_get(request, "drop_oldest"));
-	return NE_OK;
-}
-
 static int do_track(struct devdb *d, const json_t *request, struct err *e)
 {
 	struct track_options o = {.append = json_is_true(json_object_get(request, "append"))};
@@ -67,7 +48,7 @@ static int do_track(struct devdb *d, const json_t *request, struct err *e)
 
 	TRY(member_text(request, "table", table, sizeof table, e));
 	TRY(read_direction(request, &o, e));
-	TRY(read_policy(request, &o.policy, e));
+	TRY(optional_int(request, "keep_ms", INT64_MAX / 2, 0, &o.keep_ms, e));
 	TRY(optional_int(request, "priority", 9, o.append ? 7 : 5, &priority, e));
 	o.priority = (int)priority;
 	return track_table(d, table, &o, e);
@@ -80,50 +61,6 @@ static int do_untrack(struct devdb *d, const json_t *request, struct err *e)
 	TRY(member_text(request, "table", table, sizeof table, e));
 	return untrack_table(d, table, e);
 }
-
-static int add_row(sqlite3_stmt *s, json_t *rows, struct err *e)
-{
-	static const char *const names[] = {"table", "what", "row", "reason"};
-	json_t *row = json_object();
-
-	for (int i = 0; row && i < 4; i++) {
-		const char *text = (const char *)sqlite3_column_text(s, i);
-		/* What the server or a blob put there may not be UTF-8. */
-		if (json_object_set_new(row, names[i], json_string(text ? text : "")))
-			json_object_set_new(row, names[i], json_string("(not text)"));
-	}
-	return !row || json_array_append_new(rows, row) ? err_set(e, NE_MEMORY, "out of memory")
-							: NE_OK;
-}
-
-static int list_rows(struct devdb *d, const char *sql, json_t **out, struct err *e)
-{
-	json_t *rows = json_array();
-	sqlite3_stmt *s = NULL;
-	bool more = true;
-	int rc = rows ? db_prepare(d->db, sql, &s, e) : err_set(e, NE_MEMORY, "out of memory");
-
-	while (!rc && more) {
-		rc = db_step(d->db, s, &more, e);
-		if (!rc && more)
-			rc = add_row(s, rows, e);
-	}
-	if (s)
-		sqlite3_reset(s);
-	if (!rc && !(*out = json_pack("{s:O, s:I}", "rows", rows, "count",
-				      (json_int_t)json_array_size(rows))))
-		rc = err_set(e, NE_MEMORY, "out of memory");
-	json_decref(rows);
-	return rc;
-}
-
-/* Texts are cut: the answer fits the socket's bound. */
-static const char rejected_sql[] =
-	"SELECT coalesce(t.name, '?'), 'rejected', substr(r.text, 1, 400), substr(r.reason, 1, 200)"
-	" FROM neap_rejected r LEFT JOIN neap_table t ON t.id = r.table_id"
-	" UNION ALL "
-	"SELECT coalesce(t.name, '?'), 'parked', substr(p.text, 1, 400), substr(p.reason, 1, 200)"
-	" FROM neap_parked p LEFT JOIN neap_table t ON t.id = p.table_id LIMIT 500";
 
 int ops_do(struct engine *en, const char *db, const json_t *request, const struct link_view *view,
 	   json_t **out, bool *changed, struct err *e)
@@ -143,7 +80,7 @@ int ops_do(struct engine *en, const char *db, const json_t *request, const struc
 		*changed = true;
 		*out = json_object();
 	} else if (!strcmp(op, "rejected")) {
-		return list_rows(engine_devdb(en), rejected_sql, out, e);
+		return ops_rejected(engine_devdb(en), request, out, changed, e);
 	} else if (!strcmp(op, "conflicts")) {
 		return ops_conflicts(engine_devdb(en), request, out, e);
 	} else {

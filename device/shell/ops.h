@@ -3,14 +3,15 @@
  * agent runs and the asking process does it itself. A request is a JSON object:
  *
  *   {"op": "status"} | {"op": "track", "table": T, "append": bool, "direction": "up"|"down"|"both",
- *   "keep_ms": N, "keep_rows": N, "keep_bytes": N, "pending_rows": N, "pending_bytes": N,
- *   "drop_oldest": bool, "priority": N} | {"op": "untrack", "table": T} | {"op": "rejected",
- * "retry": bool} | {"op": "conflicts", "limit": N, "before": ID}
+ *   "keep_ms": N, "priority": N} | {"op": "untrack", "table": T} | {"op": "rejected", "retry":
+ * bool, "forget": bool, "id": N} | {"op": "conflicts", "limit": N, "before": ID}
  *
  * and sync, which only a node does. Members of track but the table may be left out, and limit and
- * before. rejected answers with "rows" (table, what, row, reason; at most OPS_ROWS of them) and
- * their "count"; conflicts with "conflicts", the newest first, at most OPS_CONFLICTS: id, table,
- * row, column (null: the row itself), reason, at_ms, noted (the server has it); and "dropped".
+ * before. rejected answers with "rows" (id, table, what, row, reason, at_ms; at most OPS_ROWS of
+ * them) and their "count"; with retry or forget it does that to one rejected row or all of them,
+ * and answers with done, failed and the reason of the first failure. conflicts with "conflicts",
+ * the newest first, at most OPS_CONFLICTS: id, table, row, column (null: the row itself), reason,
+ * at_ms, noted (the server has it); and "dropped".
  */
 #ifndef NEAP_DEVICE_SHELL_OPS_H
 #define NEAP_DEVICE_SHELL_OPS_H
@@ -34,6 +35,9 @@ struct link_view {
 	uint64_t bad_messages; /* that did not open: forged, damaged, or in another key */
 };
 
+/* The answer to "rejected". NE_MALFORMED for its members, NE_NOT_FOUND for an id. */
+NEAP_CHECK int ops_rejected(struct devdb *d, const json_t *request, json_t **out, bool *changed,
+			    struct err *e);
 /* The answer to "conflicts". NE_MALFORMED for its members. */
 NEAP_CHECK int ops_conflicts(struct devdb *d, const json_t *request, json_t **out, struct err *e);
 
