@@ -64,6 +64,7 @@ struct f_set {
 	uint64_t prev;	 /* the number before it, 0 for the first */
 	uint64_t cut;	 /* random, never 0 */
 	uint64_t flags;
+	uint64_t captured; /* site in the identity of its append rows; 0: the set's own */
 	struct slice rows; /* rows_encode with home = site */
 };
 

@@ -117,7 +117,8 @@ static int get_hello(struct reader *r, struct f_hello *f)
 
 static int get_set(struct reader *r, struct f_set *f)
 {
-	if (r->fields != SET_SHORT_FIELDS && r->fields != SET_FIELDS)
+	if (r->fields != SET_SHORT_FIELDS && r->fields != SET_FIELDS &&
+	    r->fields != SET_CAPTURED_FIELDS)
 		return NE_MALFORMED;
 	TRY(get_id(r, &f->site));
 	TRY(get_id(r, &f->number));
@@ -128,6 +129,11 @@ static int get_set(struct reader *r, struct f_set *f)
 		return 0;
 	TRY(get(r, &f->prev));
 	TRY(get(r, &f->flags));
+	if (r->fields == SET_CAPTURED_FIELDS) {
+		TRY(get_id(r, &f->captured));
+		if (f->captured == f->site)
+			return NE_MALFORMED;
+	}
 	return f->prev < f->number && f->flags <= SET_PARTIAL ? 0 : NE_MALFORMED;
 }
 

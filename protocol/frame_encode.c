@@ -56,18 +56,25 @@ static int put_hello(struct buf *out, const struct f_hello *f)
 	return put_ids(out, f->shape, f->n_shape);
 }
 
-/* The usual set follows the number before it and has no flags: two fields that are left out. */
+/*
+ * The usual set follows the number before it and has no flags: two fields that are left out. One
+ * more is there only where append rows were captured under an earlier site.
+ */
 static int put_set(struct buf *out, const struct f_set *f)
 {
-	bool usual = f->prev == f->number - 1 && f->flags == 0;
+	bool usual = f->prev == f->number - 1 && f->flags == 0 && !f->captured;
 	const uint64_t v[] = {f->site, f->number, f->cut};
-	TRY(open_frame(out, FRAME_SET, usual ? SET_SHORT_FIELDS : SET_FIELDS));
+	TRY(open_frame(out, FRAME_SET,
+		       usual	     ? SET_SHORT_FIELDS
+		       : f->captured ? SET_CAPTURED_FIELDS
+				     : SET_FIELDS));
 	TRY(put_all(out, v, 3));
 	TRY(cbor_put_bytes(out, f->rows));
 	if (usual)
 		return 0;
 	TRY(put(out, f->prev));
-	return put(out, f->flags);
+	TRY(put(out, f->flags));
+	return f->captured ? put(out, f->captured) : 0;
 }
 
 static int put_part(struct buf *out, const struct f_part *f)

@@ -201,6 +201,8 @@ static inline void say_up(struct buf *b, const struct frame *f)
 	case FRAME_SET:
 		SAY_NUMBERS(b, "site number prev cut flags", f->set.site, f->set.number,
 			    f->set.prev, f->set.cut, f->set.flags);
+		if (f->set.captured)
+			SAY_NUMBERS(b, "captured", f->set.captured);
 		say_bytes(b, "rows", f->set.rows);
 		return;
 	case FRAME_PART:

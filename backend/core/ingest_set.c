@@ -50,7 +50,7 @@ static int expect(struct step *s, const struct sender *from, const struct f_set 
 static bool well_formed(const struct f_set *set)
 {
 	return set->site && set->site < SITE_REFUSED && set->number <= INT64_MAX && set->cut &&
-	       set->cut <= INT64_MAX && set->number > set->prev;
+	       set->cut <= INT64_MAX && set->captured < SITE_REFUSED && set->number > set->prev;
 }
 
 static bool cells_ordered(const struct row *r, const struct shape *shape)
@@ -140,6 +140,7 @@ static int append_table(struct step *s, struct user_state *us, const struct stor
 
 struct commit {
 	const struct f_set *set;
+	struct store_site captured; /* in the identity of append rows */
 	struct rows rows;
 	size_t n_row;
 	uint64_t own;
@@ -179,7 +180,7 @@ static int apply(struct step *s, const struct sender *from, struct store_site *s
 		TRY(store_user_joins(s->store, &from->us->u, sh->table, e));
 		TRY(store_device_uses(s->store, &from->us->u, from->device.at, sh, s->now_ms, e));
 		if (tr->shape->kind == SHAPE_APPEND)
-			TRY(append_table(s, from->us, site, tr, &c->why, e));
+			TRY(append_table(s, from->us, &c->captured, tr, &c->why, e));
 		else
 			TRY(merge_table(s, from->us, tr, c->n_row, &effect, e));
 	}
@@ -200,6 +201,28 @@ static bool sets_fault(int rc)
 	return rc == NE_INTERNAL || rc == NE_LIMIT || rc == NE_MALFORMED || rc == NE_MEMORY;
 }
 
+/*
+ * The site in the identity of the set's append rows: an earlier one of the same device, or one
+ * that nobody has.
+ */
+static int find_captured(struct step *s, const struct sender *from, const struct store_site *own,
+			 struct commit *c, struct err *e)
+{
+	bool known;
+
+	c->captured = *own;
+	if (!c->set->captured)
+		return 0;
+	TRY(store_site_get(s->store, &from->us->u, c->set->captured, &c->captured, &known, e));
+	if (!known)
+		return store_site_add(s->store, &from->us->u, c->set->captured, from->device.at,
+				      &c->captured, e);
+	if (strcmp(c->captured.device.at, from->device.at) != 0)
+		refusal(&c->why, REFUSE_SITE_CLASH,
+			"rows captured under a site of another device of the user");
+	return 0;
+}
+
 static int commit(struct step *s, const struct sender *from, struct store_site *site, bool known,
 		  struct commit *c, struct err *e)
 {
@@ -212,6 +235,8 @@ static int commit(struct step *s, const struct sender *from, struct store_site *
 	if (!known)
 		rc = store_site_add(s->store, &from->us->u, c->set->site, from->device.at, site, e);
 	if (!rc)
+		rc = find_captured(s, from, site, c, e);
+	if (!rc && !c->why.code)
 		rc = apply(s, from, site, c, e);
 	if (sets_fault(rc)) {
 		c->why.code = REFUSE_MALFORMED;

@@ -156,7 +156,7 @@ static int create_if_new(struct store *s, const struct store_config *c, struct e
  * Savepoints and triggers keep a journal of each statement: in memory, as files they took a third
  * of the time. The cache holds what one step touches, so that pages are written once.
  */
-static const char tuning_sql[] = "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536";
+static const char tuning_sql[] = "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384";
 
 static int load(struct store *s, const struct store_config *c, struct err *e)
 {

@@ -35,6 +35,8 @@ int cmd_option(const struct command *c, int argc, char **argv, const struct opti
 		"help", no_argument, NULL, 'h' \
 	}
 
+/* A number above 0, with k, M or G for 2^10, 2^20, 2^30. NE_USAGE. */
+NEAP_CHECK int cmd_count(const char *text, int64_t *out, struct err *e);
 /* "90s", "15m", "12h", "30d" in ms. NE_USAGE quoting the text. */
 NEAP_CHECK int cmd_age(const char *text, int64_t *ms, struct err *e);
 

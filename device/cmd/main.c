@@ -75,6 +75,20 @@ int cmd_age(const char *text, int64_t *ms, struct err *e)
 		       text);
 }
 
+int cmd_count(const char *text, int64_t *out, struct err *e)
+{
+	char *end;
+	long long n = strtoll(text, &end, 10);
+	int shift = *end == 'k' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+
+	if (end == text || end[shift != 0] || n <= 0 || n > INT64_MAX / 4 >> shift)
+		return err_set(e, NE_USAGE,
+			       "'%s' is not a number above 0; k, M or G may follow, e.g. 64M",
+			       text);
+	*out = n << shift;
+	return NE_OK;
+}
+
 long long cmd_number(const json_t *status, const char *name)
 {
 	return json_integer_value(json_object_get(status, name));

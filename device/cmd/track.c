@@ -1,11 +1,22 @@
 /* neap track, neap untrack: which tables are synced. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "device/cmd/cmd.h"
 #include "device/shell/ops.h"
 
-enum { OPT_APPEND = 256, OPT_DIRECTION, OPT_KEEP, OPT_PRIORITY };
+enum {
+	OPT_APPEND = 256,
+	OPT_DIRECTION,
+	OPT_KEEP,
+	OPT_KEEP_ROWS,
+	OPT_KEEP_BYTES,
+	OPT_PENDING_ROWS,
+	OPT_PENDING_BYTES,
+	OPT_WHEN_FULL,
+	OPT_PRIORITY,
+};
 
 /* Takes `request`. */
 static int ask(const struct command *c, const char *db, json_t *request)
@@ -16,6 +27,23 @@ static int ask(const struct command *c, const char *db, json_t *request)
 
 	json_decref(request);
 	return rc ? cmd_fail(c, rc, &e) : 0;
+}
+
+static int add_count(json_t *request, const char *name, struct err *e)
+{
+	int64_t n;
+
+	TRY(cmd_count(optarg, &n, e));
+	return json_object_set_new(request, name, json_integer(n));
+}
+
+static int add_when_full(json_t *request, struct err *e)
+{
+	bool drop = !strcmp(optarg, "drop-oldest");
+
+	if (!drop && strcmp(optarg, "keep") != 0)
+		return err_set(e, NE_USAGE, "'%s' is not keep or drop-oldest", optarg);
+	return json_object_set_new(request, "drop_oldest", json_boolean(drop));
 }
 
 static int add_option(json_t *request, int option, struct err *e)
@@ -33,6 +61,16 @@ static int add_option(json_t *request, int option, struct err *e)
 	case OPT_KEEP:
 		TRY(cmd_age(optarg, &keep_ms, e));
 		return json_object_set_new(request, "keep_ms", json_integer(keep_ms));
+	case OPT_KEEP_ROWS:
+		return add_count(request, "keep_rows", e);
+	case OPT_KEEP_BYTES:
+		return add_count(request, "keep_bytes", e);
+	case OPT_PENDING_ROWS:
+		return add_count(request, "pending_rows", e);
+	case OPT_PENDING_BYTES:
+		return add_count(request, "pending_bytes", e);
+	case OPT_WHEN_FULL:
+		return add_when_full(request, e);
 	default: {
 		long n = strtol(optarg, &end, 10);
 		if (end == optarg || *end || n < 0 || n > 9)
@@ -43,12 +81,24 @@ static int add_option(json_t *request, int option, struct err *e)
 	}
 }
 
+static bool deletes(const json_t *request)
+{
+	return json_object_get(request, "keep_ms") || json_object_get(request, "keep_rows") ||
+	       json_object_get(request, "keep_bytes") ||
+	       json_is_true(json_object_get(request, "drop_oldest"));
+}
+
 static int run_track(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"append", no_argument, NULL, OPT_APPEND},
 		{"direction", required_argument, NULL, OPT_DIRECTION},
 		{"keep", required_argument, NULL, OPT_KEEP},
+		{"keep-rows", required_argument, NULL, OPT_KEEP_ROWS},
+		{"keep-bytes", required_argument, NULL, OPT_KEEP_BYTES},
+		{"pending-rows", required_argument, NULL, OPT_PENDING_ROWS},
+		{"pending-bytes", required_argument, NULL, OPT_PENDING_BYTES},
+		{"when-full", required_argument, NULL, OPT_WHEN_FULL},
 		{"priority", required_argument, NULL, OPT_PRIORITY},
 		CMD_HELP,
 		{0},
@@ -64,8 +114,10 @@ static int run_track(int argc, char **argv)
 		}
 		rc = add_option(request, o, &e);
 	}
-	if (!rc && json_object_get(request, "keep_ms") && !json_object_get(request, "append"))
-		rc = err_set(&e, NE_USAGE, "--keep is for tables tracked with --append");
+	if (!rc && !json_object_get(request, "append") && deletes(request))
+		rc = err_set(&e, NE_USAGE,
+			     "--keep… and --when-full drop-oldest are for tables tracked with "
+			     "--append");
 	if (rc || argc - optind != 2) {
 		json_decref(request);
 		return rc ? cmd_usage(&cmd_track, "%s", e.text)
@@ -102,8 +154,10 @@ const struct command cmd_track = {
 	.name = "track",
 	.run = run_track,
 	.line = "sync a table from now on",
-	.help = "neap track DB TABLE [--append] [--direction up|down|both] [--keep AGE] "
-		"[--priority N]\n\n"
+	.help = "neap track DB TABLE [--append] [--direction up|down|both] [--priority N]\n"
+		"           [--keep AGE] [--keep-rows N] [--keep-bytes SIZE]\n"
+		"           [--pending-rows N] [--pending-bytes SIZE] [--when-full "
+		"keep|drop-oldest]\n\n"
 		"Syncs TABLE, which needs a declared primary key. Rows that are there are sent as "
 		"they are.\n"
 		"Whatever process writes to the table from now on, with any SQLite, is noticed by "
@@ -111,10 +165,19 @@ const struct command cmd_track = {
 		"Tracking a table again changes its options.\n\n"
 		"  --append         telemetry: rows are inserted and never changed; sent up only\n"
 		"  --direction D    both (the default), up, or down\n"
-		"  --keep AGE       append: how long rows are to stay once the server has them "
-		"(90s, 15m,\n"
-		"                   12h, 30d); noted with the table, this release deletes nothing\n"
-		"  --priority N     0 first … 9 last; 5 is the default, 7 with --append\n",
+		"  --priority N     0 first … 9 last; 5 is the default, 7 with --append\n"
+		"  --keep AGE, --keep-rows N, --keep-bytes SIZE\n"
+		"                   append: rows that the server has are deleted here, the oldest "
+		"first, once\n"
+		"                   it has had them for AGE (90s, 15m, 12h, 30d), or while more "
+		"than N of\n"
+		"                   them, or more than SIZE (4000, 64k, 10M, 2G), are left\n"
+		"  --pending-rows N, --pending-bytes SIZE\n"
+		"                   with more than this pending `neap status` says so\n"
+		"  --when-full W    at that bound keep all (the default), or, append, delete the "
+		"oldest rows\n"
+		"                   that were never sent: drop-oldest. They are counted in the "
+		"status.\n",
 };
 
 const struct command cmd_untrack = {

@@ -27,20 +27,20 @@ static const struct cell *written_cell(const struct work *w, uint16_t col)
 }
 
 /* The row goes: what was pending of it goes with it. */
-static int cell_deleted(struct work *w, const struct image *old, uint16_t col, struct reg reg,
+static int cell_deleted(struct work *w, const struct val *old, uint16_t col, struct reg reg,
 			struct err *e)
 {
 	const struct conflict c = {
 		.t = w->tg.t,
 		.key = w->image.key,
 		.column = w->tg.t->shape.col[col].name,
-		.value = old->val[col],
+		.value = *old,
 		.reg = reg,
 		.won = w->row.exist_reg,
 		.reason = CONFLICT_DELETED,
 	};
 
-	return old->val[col].type == VAL_NULL ? NE_OK : add(&w->tg, &c, e);
+	return old->type == VAL_NULL ? NE_OK : add(&w->tg, &c, e);
 }
 
 static struct reg later(struct reg a, struct reg b)
@@ -48,14 +48,14 @@ static struct reg later(struct reg a, struct reg b)
 	return reg_cmp(a, b) >= 0 ? a : b;
 }
 
-static int cell_overwritten(struct work *w, const struct image *old, uint16_t col, struct reg reg,
+static int cell_overwritten(struct work *w, const struct val *old, uint16_t col, struct reg reg,
 			    const struct cell *in, struct err *e)
 {
 	const struct conflict c = {
 		.t = w->tg.t,
 		.key = w->image.key,
 		.column = w->tg.t->shape.col[col].name,
-		.value = old->val[col],
+		.value = *old,
 		.incoming = in->val,
 		.reg = reg,
 		.won = w->plan.action == APPLY_INSERT ? later(in->reg, w->row.exist_reg) : in->reg,
@@ -63,13 +63,13 @@ static int cell_overwritten(struct work *w, const struct image *old, uint16_t co
 		.reason = CONFLICT_LATER,
 	};
 
-	if (reg_cmp(c.won, reg) <= 0 || val_eq(&in->val, &old->val[col]))
+	if (reg_cmp(c.won, reg) <= 0 || val_eq(&in->val, old))
 		return NE_OK;
 	return add(&w->tg, &c, e);
 }
 
 /* A pending write of a cell has its own mark, or is part of a later pending insert. */
-static int note_cell(struct work *w, const struct image *old, uint16_t col, struct err *e)
+static int note_cell(struct work *w, const struct val *old, uint16_t col, struct err *e)
 {
 	struct reg reg = w->has_mark[col] ? w->mark[col] : w->pending.exist;
 	const struct cell *in = written_cell(w, col);
@@ -109,19 +109,29 @@ static bool any_mark(const struct work *w)
 	return any;
 }
 
+/* The row's values are looked at where SQLite has them: it may be larger than any that syncs. */
+static int open_row(struct target *tg, const struct val *key, bool *found, struct err *e)
+{
+	TRY(sql_bind_key(tg->d, tg->sql.read, 1, tg->t, key, e));
+	return db_step(tg->d->db, tg->sql.read, found, e);
+}
+
 int note_losses(struct work *w, struct err *e)
 {
-	struct image old = {0};
-	bool found = false;
+	bool found;
+	int rc;
 
 	if (!any_mark(w) || w->parked)
 		return NE_OK;
 	TRY(note_existence(w, e));
-	memcpy(old.key, w->image.key, sizeof(old.key));
-	TRY(sql_read(&w->tg, &old, &w->row_arena, &found, e));
-	for (uint16_t i = 0; found && i < w->tg.t->shape.n_col; i++)
-		TRY(note_cell(w, &old, i, e));
-	return NE_OK;
+	rc = open_row(&w->tg, w->image.key, &found, e);
+	for (uint16_t i = 0; !rc && found && i < w->tg.t->shape.n_col; i++) {
+		struct val old = val_column(w->tg.sql.read, i);
+
+		rc = note_cell(w, &old, i, e);
+	}
+	sqlite3_reset(w->tg.sql.read);
+	return rc;
 }
 
 static struct reg mark_reg(const struct target *tg, sqlite3_stmt *s)
@@ -132,23 +142,32 @@ static struct reg mark_reg(const struct target *tg, sqlite3_stmt *s)
 			    .site = own ? tg->d->site : (uint64_t)sqlite3_column_int64(s, 3)};
 }
 
-int note_swept(struct target *tg, const struct image *im, struct err *e)
+static int note_marked(struct target *tg, const struct val *key, int64_t col, struct reg reg,
+		       struct err *e)
+{
+	struct conflict c = {.t = tg->t, .key = key, .reg = reg, .reason = CONFLICT_GONE};
+
+	if (col < 0 || col >= tg->t->shape.n_col)
+		return NE_OK;
+	c.column = tg->t->shape.col[col].name;
+	c.value = val_column(tg->sql.read, (int)col);
+	return c.value.type == VAL_NULL ? NE_OK : add(tg, &c, e);
+}
+
+int note_swept(struct target *tg, const struct val *key, struct err *e)
 {
 	sqlite3_stmt *s = tg->sql.marks;
-	struct conflict c = {.t = tg->t, .key = im->key, .reason = CONFLICT_GONE};
-	bool more = true;
-	int rc = sql_bind_key(tg->d, s, 1, tg->t, im->key, e);
+	bool more = true, found;
+	int rc = open_row(tg, key, &found, e);
 
-	while (!rc && more) {
+	if (!rc)
+		rc = sql_bind_key(tg->d, s, 1, tg->t, key, e);
+	while (!rc && found && more) {
 		rc = db_step(tg->d->db, s, &more, e);
-		int64_t col = !rc && more ? sqlite3_column_int64(s, 0) : -1;
-		if (col < 0 || col >= tg->t->shape.n_col || im->val[col].type == VAL_NULL)
-			continue;
-		c.column = tg->t->shape.col[col].name;
-		c.value = im->val[col];
-		c.reg = mark_reg(tg, s);
-		rc = add(tg, &c, e);
+		if (!rc && more)
+			rc = note_marked(tg, key, sqlite3_column_int64(s, 0), mark_reg(tg, s), e);
 	}
 	sqlite3_reset(s);
+	sqlite3_reset(tg->sql.read);
 	return rc;
 }

@@ -254,13 +254,44 @@ static void the_list_is_bounded(void **state)
 	assert_string_equal(test_query(&db, "SELECT value FROM neap_meta WHERE key = "
 					    "'conflict_dropped'"),
 			    "1023");
-	/* Larger than all that is allowed: it alone stays, and its number is a new one. */
-	add_many(1, 12 << 20, 200000);
-	assert_string_equal(test_query(&db, "SELECT id FROM neap_conflict"), "10026");
-	test_sql(&db, "UPDATE neap_meta SET value = 10026 WHERE key = 'conflict_noted';"
+	/* Longer than any value that syncs: cut. Ids are never used again. */
+	add_many(3, 12 << 20, 200000);
+	assert_string_equal(test_query(&db, "SELECT length(value) || ' ' || id FROM neap_conflict "
+					    "ORDER BY id DESC LIMIT 1"),
+			    "3670016 10028");
+	assert_string_equal(test_query(&db, "SELECT count(*) FROM neap_conflict"), "2");
+	test_sql(&db, "UPDATE neap_meta SET value = 10028 WHERE key = 'conflict_noted';"
 		      "DELETE FROM neap_conflict");
 	add_many(1, 1, 300000);
-	assert_string_equal(test_query(&db, "SELECT id FROM neap_conflict"), "10027");
+	assert_string_equal(test_query(&db, "SELECT id FROM neap_conflict"), "10029");
+	end();
+}
+
+/* The row is larger than what anything is read into at once. */
+static void a_row_that_never_syncs_holds_up_nothing(void **state)
+{
+	const struct shape *s = begin(
+		"UPDATE t SET b = zeroblob(60000000); DELETE FROM neap_m1; UPDATE t SET a = 20");
+	struct test_rows r = {0};
+	struct applied out;
+	bool more;
+
+	(void)state;
+	test_row(&r, s, test_int(1), EXIST_NONE, 0, 0);
+	test_cell(&r, 0, test_int(30), late, 7);
+	assert_int_equal(apply(&r).conflicts, 1);
+	test_sql(&db, "UPDATE t SET b = zeroblob(60000001)");
+	r = (struct test_rows){0};
+	test_row(&r, s, test_int(1), EXIST_NONE, 0, 0);
+	test_cell(&r, 1, test_int(31), late + 100, 7);
+	assert_int_equal(apply(&r).conflicts, 1);
+	assert_string_equal(test_query(&db, "SELECT col || length(value) FROM neap_conflict ORDER "
+					    "BY id DESC LIMIT 1"),
+			    "b3670016");
+	test_sql(&db, "UPDATE t SET b = zeroblob(60000002)");
+	assert_int_equal(apply_full_begin(d, &e), NE_OK);
+	assert_int_equal(apply_full_end(d, &out, &more, &e), NE_OK);
+	assert_string_equal(test_query(&db, "SELECT count(*) FROM t"), "0");
 	end();
 }
 
@@ -279,6 +310,7 @@ int main(void)
 		cmocka_unit_test(marks_under_an_insert_count_as_its),
 		cmocka_unit_test(a_sweep_takes_pending_cells),
 		cmocka_unit_test(the_list_is_bounded),
+		cmocka_unit_test(a_row_that_never_syncs_holds_up_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

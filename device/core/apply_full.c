@@ -199,11 +199,13 @@ static int remove_unseen(struct target *tg, const struct val *key, struct err *e
 	if (keep)
 		return NE_OK;
 	memcpy(im.key, key, (size_t)tg->t->shape.n_key * sizeof(*key));
-	rc = sql_read(tg, &im, &a, &found, e);
-	if (!rc && found && tg->save_lost)
-		rc = save_conflict(tg, &im, CONFLICT_GONE, e);
-	if (!rc && found && tg->any_marks)
-		rc = note_swept(tg, &im, e);
+	if (tg->save_lost) {
+		rc = sql_read(tg, &im, &a, &found, e);
+		if (!rc && found)
+			rc = save_conflict(tg, &im, CONFLICT_GONE, e);
+	}
+	if (!rc && tg->any_marks)
+		rc = note_swept(tg, key, e);
 	if (!rc)
 		rc = sql_bind_key(tg->d, tg->sql.remove, 1, tg->t, key, e);
 	if (!rc)

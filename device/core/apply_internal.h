@@ -112,11 +112,11 @@ NEAP_CHECK int save_conflict(struct target *tg, const struct image *im, const ch
 
 /* apply_conflict.c: what of the row under way is about to lose; before it is written. */
 NEAP_CHECK int note_losses(struct work *w, struct err *e);
+/* The pending cells of a row that goes because the server does not have it. */
+NEAP_CHECK int note_swept(struct target *tg, const struct val *key, struct err *e);
 
 /* apply_refused.c: before marks are dropped, keeps own writes that the server refused. */
 NEAP_CHECK int keep_refused(struct work *w, struct err *e);
-/* The pending cells of a row that goes because the server does not have it; `im` has its values. */
-NEAP_CHECK int note_swept(struct target *tg, const struct image *im, struct err *e);
 
 /* apply_write.c: the row under way, as planned. */
 NEAP_CHECK int work_write(struct work *w, struct err *e);

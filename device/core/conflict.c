@@ -164,15 +164,25 @@ static int prune(struct devdb *d, struct err *e)
 	}
 }
 
-int conflict_add(struct devdb *d, const struct conflict *c, bool *added, struct err *e)
+/* What no set could hold is cut to what one could. */
+static void cut_value(struct val *v)
 {
-	struct record r = {.c = c,
+	if ((v->type == VAL_TEXT || v->type == VAL_BLOB) && v->s.len > LIMIT_VALUE)
+		v->s = conflict_cut(v->s, LIMIT_VALUE);
+}
+
+int conflict_add(struct devdb *d, const struct conflict *conflict, bool *added, struct err *e)
+{
+	struct conflict c = *conflict;
+	struct record r = {.c = &c,
 			   .key = {.max = LIMIT_DECODED},
 			   .pk = {.max = LIMIT_DECODED},
 			   .row_key = {.max = CONFLICT_KEY_BYTES},
 			   .text = {.max = TEXT_MAX}};
-	int rc = record_make(&r);
+	int rc;
 
+	cut_value(&c.value);
+	rc = record_make(&r);
 	rc = rc ? err_set(e, rc, "no memory to keep a value that lost") : insert(d, &r, added, e);
 	record_free(&r);
 	return rc || !*added ? rc : prune(d, e);

@@ -44,8 +44,8 @@ struct conflict {
 
 /*
  * Adds a record inside the caller's transaction; *added is false if this register's is there
- * already. Records that fall out at the bounds before the server noted them are counted in
- * neap_meta's conflict_dropped.
+ * already. A text or blob longer than a value may be (LIMIT_VALUE) is cut to that. Records that
+ * fall out at the bounds before the server noted them are counted in neap_meta's conflict_dropped.
  */
 NEAP_CHECK int conflict_add(struct devdb *d, const struct conflict *c, bool *added, struct err *e);
 

@@ -260,6 +260,7 @@ static int give_out(struct cutting *x, uint64_t cut_id, struct err *e)
 	out->site = x->d->site;
 	out->gen_hi = x->clock.gen;
 	out->flags = x->full ? SET_PARTIAL : 0;
+	out->captured = x->any_append && x->captured != out->site ? x->captured : 0;
 	TRY(devdb_set(x->d, "last_number", (int64_t)out->number, e));
 	TRY(devdb_set(x->d, "last_cut", (int64_t)cut_id, e));
 	TRY(store_set(x, e));

@@ -25,7 +25,8 @@ struct cut {
 	uint64_t flags; /* enum set_flags */
 	size_t n_row;
 	int64_t gen_hi;
-	struct rows rows; /* from the arena given */
+	uint64_t captured; /* site in the identity of its append rows; 0: `site` */
+	struct rows rows;  /* from the arena given */
 };
 
 /* Where the passes over pending changes stand; in memory only. */
@@ -63,8 +64,14 @@ NEAP_CHECK int cut_list(struct devdb *d, struct cut_inflight *out, size_t max, s
 			struct err *e);
 
 struct pending_stats {
-	int64_t rows, bytes; /* bytes: an estimate from the rows' values */
-	int64_t oldest_ms;   /* wall time of the oldest pending write; 0 none or unknown */
+	int64_t rows;
+	/*
+	 * Of the values to be sent, before packing: text and blobs count their length, other values
+	 * 8. Exact up to some thousand rows or cells, above it the mean of the oldest and newest.
+	 */
+	int64_t bytes;
+	bool bytes_estimated;
+	int64_t oldest_ms; /* wall time of the oldest pending write; 0 none or unknown */
 };
 NEAP_CHECK int cut_pending(struct devdb *d, const struct tracked *t, struct pending_stats *out,
 			   struct err *e);

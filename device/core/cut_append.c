@@ -1,11 +1,12 @@
 /* Cutting an append table: keys above those in flight, and rows with numbers of their own. */
 #include "device/core/cut_internal.h"
+#include "device/core/identity.h"
 #include "device/core/rejected.h"
 
 enum { SQL_MAX_BYTES = 1 << 20 };
 
 struct append_state {
-	int64_t gen, high, cut_from, numbered, acked;
+	int64_t high, cut_from, numbered, acked;
 };
 
 static int load_state(struct cutting *c, const struct tracked *t, struct append_state *out,
@@ -15,16 +16,15 @@ static int load_state(struct cutting *c, const struct tracked *t, struct append_
 	bool row;
 
 	TRY(db_prepare(c->d->db,
-		       "SELECT gen, high, cut_from, numbered, acked FROM neap_append WHERE id = ?1",
-		       &s, e));
+		       "SELECT high, cut_from, numbered, acked FROM neap_append WHERE id = ?1", &s,
+		       e));
 	sqlite3_bind_int64(s, 1, t->id);
 	TRY(db_step(c->d->db, s, &row, e));
 	if (row)
-		*out = (struct append_state){.gen = sqlite3_column_int64(s, 0),
-					     .high = sqlite3_column_int64(s, 1),
-					     .cut_from = sqlite3_column_int64(s, 2),
-					     .numbered = sqlite3_column_int64(s, 3),
-					     .acked = sqlite3_column_int64(s, 4)};
+		*out = (struct append_state){.high = sqlite3_column_int64(s, 0),
+					     .cut_from = sqlite3_column_int64(s, 1),
+					     .numbered = sqlite3_column_int64(s, 2),
+					     .acked = sqlite3_column_int64(s, 3)};
 	sqlite3_reset(s);
 	return row ? NE_OK : err_set(e, NE_CORRUPT, "neap_append lacks table %s", t->marks);
 }
@@ -127,10 +127,12 @@ static int copy_values(struct cutting *c, sqlite3_stmt *s, const struct shape *s
 	return NE_OK;
 }
 
-/* Takes the row under (gen, n); c->full when there is no room for it, *rejected if there never is.
+/*
+ * Takes the row under (id, n); c->full when there is no room for it, or when its site is another
+ * than that of the append rows in the set; *rejected if there never is room.
  */
-static int take(struct cutting *c, sqlite3_stmt *s, const struct tracked *t, int64_t gen, int64_t n,
-		bool *rejected, struct err *e)
+static int take(struct cutting *c, sqlite3_stmt *s, const struct tracked *t,
+		const struct identity *id, int64_t n, bool *rejected, struct err *e)
 {
 	const struct shape *shape = &t->shape;
 	size_t cells = (size_t)shape->n_key + shape->n_col, bytes = 0, largest = 0;
@@ -147,14 +149,16 @@ static int take(struct cutting *c, sqlite3_stmt *s, const struct tracked *t, int
 	*rejected = !cut_fits_a_set(largest, bytes);
 	if (*rejected)
 		return cut_reject(c, t, key, e);
-	c->full = !cutting_fits(c, cells, bytes);
+	c->full = !cutting_fits(c, cells, bytes) || (c->any_append && c->captured != id->site);
 	if (c->full)
 		return NE_OK;
-	c->row[c->n_row] = (struct row){.gen = (uint64_t)gen, .n = n};
+	c->row[c->n_row] = (struct row){.gen = (uint64_t)id->gen, .n = n};
 	if (copy_values(c, s, shape, &c->row[c->n_row]))
 		return err_set(e, NE_LIMIT,
 			       "a row of table %.*s does not fit in memory for one set",
 			       (int)shape->name.len, (const char *)shape->name.at);
+	c->any_append = true;
+	c->captured = id->site;
 	cutting_take(c, cells, bytes);
 	return c->rejects ? rejected_replaced(c->d, t, key, true, NULL, 0, e) : NE_OK;
 }
@@ -184,6 +188,7 @@ static int cut_keys(struct cutting *c, const struct tracked *t, struct append_st
 	struct buf sql = {.max = SQL_MAX_BYTES};
 	int64_t lo = a->cut_from;
 	size_t before = c->n_row;
+	struct identity who = {.hi = INT64_MIN};
 	sqlite3_stmt *s;
 	bool row, rejected;
 	int rc;
@@ -193,7 +198,8 @@ static int cut_keys(struct cutting *c, const struct tracked *t, struct append_st
 	while (!(rc = db_step(c->d->db, s, &row, e)) && row) {
 		int64_t id = sqlite3_column_int64(s, 0);
 
-		rc = take(c, s, t, a->gen, id, &rejected, e);
+		rc = id > who.hi ? identity_of(c->d, t, RANGE_KEYS, id, &who, e) : NE_OK;
+		rc = rc ? rc : take(c, s, t, &who, id, &rejected, e);
 		if (rc || c->full)
 			break;
 		a->cut_from = id;
@@ -230,6 +236,7 @@ static int cut_numbers(struct cutting *c, const struct tracked *t, struct append
 	int64_t lo = p->number_at;
 	size_t before = c->n_row;
 	int at_n = t->shape.n_key + t->shape.n_col;
+	struct identity who = {.hi = INT64_MIN};
 	sqlite3_stmt *s;
 	bool row, rejected = false;
 	int rc;
@@ -239,10 +246,12 @@ static int cut_numbers(struct cutting *c, const struct tracked *t, struct append
 	while (!(rc = db_step(c->d->db, s, &row, e)) && row) {
 		int64_t n = sqlite3_column_int64(s, at_n);
 
-		if (sqlite3_column_type(s, 0) == SQLITE_NULL)
+		if (sqlite3_column_type(s, 0) == SQLITE_NULL) {
 			rc = drop_number(c, t, n, e);
-		else
-			rc = take(c, s, t, a->gen + 1, n, &rejected, e);
+		} else {
+			rc = n > who.hi ? identity_of(c->d, t, RANGE_NUMBERS, n, &who, e) : NE_OK;
+			rc = rc ? rc : take(c, s, t, &who, n, &rejected, e);
+		}
 		if (!rc && rejected)
 			rc = drop_number(c, t, n, e);
 		if (rc || c->full)

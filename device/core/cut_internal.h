@@ -59,6 +59,9 @@ struct cutting {
 	bool parked;	     /* … nor is neap_parked */
 	bool wrote;	     /* marks that mean nothing were dropped */
 
+	bool any_append; /* it has append rows, captured under `captured` */
+	uint64_t captured;
+
 	struct row *row; /* of the table being cut, LIMIT_ROWS of them */
 	size_t n_row;
 };
@@ -86,6 +89,9 @@ NEAP_CHECK int cut_look_for_rejects(struct cutting *c, struct err *e);
 NEAP_CHECK int cut_put_bound(struct buf *out, uint16_t n_key, const char *op, int *param);
 NEAP_CHECK int cut_bind_bound(struct db *db, sqlite3_stmt *s, struct slice bound, uint16_t n_key,
 			      int *param, struct err *e);
+
+/* SQL for the bytes of the values of row `of`: text and blobs have their length, others 8. */
+NEAP_CHECK int cut_put_row_size(const struct shape *s, const char *of, struct buf *out);
 
 /* Prepares what `sql` holds. */
 NEAP_CHECK int cut_prepare(struct db *db, struct buf *sql, sqlite3_stmt **out, struct err *e);

@@ -63,6 +63,13 @@ static int forget_keys(struct devdb *d, const struct tracked *t, struct err *e)
 			(long long)t->id);
 }
 
+/* Their numbers were kept: pending again under the same. */
+static int forget_numbers(struct devdb *d, const struct tracked *t, struct err *e)
+{
+	TRY(db_execf(d->db, e, "UPDATE main.\"%s\" SET n = -n WHERE n < 0", t->marks));
+	return db_execf(d->db, e, "DELETE FROM neap_acked WHERE table_id = %lld", (long long)t->id);
+}
+
 int cut_lost(struct devdb *d, bool all, struct err *e)
 {
 	for (size_t i = 0; i < d->n_table; i++) {
@@ -70,6 +77,8 @@ int cut_lost(struct devdb *d, bool all, struct err *e)
 
 		if (t->shape.kind != SHAPE_APPEND || !t->capture_ok)
 			continue;
+		if (policy_keeps(&t->policy))
+			TRY(forget_numbers(d, t, e));
 		if (t->shape.key_is_number)
 			TRY(forget_keys(d, t, e));
 		else if (all)

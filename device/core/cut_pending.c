@@ -1,7 +1,21 @@
 /* How much is pending: what marks, numbers and keys above the acknowledged one say. */
+#include <stdio.h>
+
 #include "device/core/cut_internal.h"
 
-enum { SQL_MAX_BYTES = 65536, SAMPLE_ROWS = 16 };
+enum { SQL_MAX_BYTES = 1 << 20, EXACT_ROWS = 4000 };
+
+static const char *const collation_names[] = {"BINARY", "NOCASE", "RTRIM"};
+
+/* Bytes of one value as they are counted everywhere: val_size() in SQL. */
+static int put_size(const char *of, struct slice name, struct buf *out)
+{
+	TRY(buf_printf(out, "CASE WHEN typeof(%s.", of));
+	TRY(sql_put_name(out, name));
+	TRY(buf_printf(out, ") IN ('text', 'blob') THEN length(CAST(%s.", of));
+	TRY(sql_put_name(out, name));
+	return buf_printf(out, " AS BLOB)) ELSE 8 END");
+}
 
 static int one_int(struct devdb *d, int put_rc, struct buf *sql, int64_t *out, struct err *e)
 {
@@ -13,20 +27,13 @@ static int one_int(struct devdb *d, int put_rc, struct buf *sql, int64_t *out, s
 	return rc;
 }
 
-/* The mean size of a few of the table's rows: near enough to say how much there is to send. */
-static int put_row_bytes(const struct tracked *t, struct buf *out)
+int cut_put_row_size(const struct shape *s, const char *of, struct buf *out)
 {
-	const struct shape *s = &t->shape;
-
-	TRY(buf_printf(out, "SELECT CAST(avg(n) AS INTEGER) FROM (SELECT 0"));
 	for (int i = 0; i < s->n_key + s->n_col; i++) {
-		TRY(buf_printf(out, " + ifnull(length(CAST("));
-		TRY(sql_put_name(out, i < s->n_key ? s->key[i].name : s->col[i - s->n_key].name));
-		TRY(buf_printf(out, " AS BLOB)), 1)"));
+		TRY(buf_printf(out, "%s", i ? " + " : ""));
+		TRY(put_size(of, i < s->n_key ? s->key[i].name : s->col[i - s->n_key].name, out));
 	}
-	TRY(buf_printf(out, " AS n FROM main."));
-	TRY(sql_put_name(out, s->name));
-	return buf_printf(out, " LIMIT %d)", SAMPLE_ROWS);
+	return NE_OK;
 }
 
 static int put_marked_rows(const struct tracked *t, struct buf *out)
@@ -84,18 +91,172 @@ static int count_rows(struct devdb *d, const struct tracked *t, int64_t *out, st
 	return NE_OK;
 }
 
+static int put_match(const struct tracked *t, struct buf *out)
+{
+	for (unsigned i = 0; i < t->shape.n_key; i++) {
+		TRY(buf_printf(out, "%sx.", i ? " AND " : ""));
+		TRY(sql_put_name(out, t->shape.key[i].name));
+		TRY(buf_printf(out, " = m.k%u COLLATE %s", i,
+			       collation_names[t->shape.key[i].collation]));
+	}
+	return NE_OK;
+}
+
+static int put_key_size(const struct tracked *t, struct buf *out)
+{
+	for (unsigned i = 0; i < t->shape.n_key; i++) {
+		char name[8];
+
+		snprintf(name, sizeof name, "k%u", i);
+		TRY(buf_printf(out, "%s", i ? " + " : ""));
+		TRY(put_size("m", slice_str(name), out));
+	}
+	return NE_OK;
+}
+
+/* What mark `m` sends of row `x`: nothing of its own where the row goes whole. */
+static int put_mark_size(const struct tracked *t, struct buf *out)
+{
+	TRY(buf_printf(out, "CASE WHEN m.col < %d THEN 0 WHEN m.col = %d THEN CASE WHEN x.",
+		       MARK_EXIST, MARK_EXIST));
+	TRY(sql_put_name(out, t->shape.key[0].name));
+	TRY(buf_printf(out, " IS NULL THEN "));
+	TRY(put_key_size(t, out));
+	TRY(buf_printf(out, " ELSE "));
+	TRY(cut_put_row_size(&t->shape, "x", out));
+	TRY(buf_printf(out, " END WHEN EXISTS(SELECT 1 FROM main.\"%s\" AS w WHERE ", t->marks));
+	for (unsigned i = 0; i < t->shape.n_key; i++)
+		TRY(buf_printf(out, "w.k%u = m.k%u AND ", i, i));
+	TRY(buf_printf(out, "w.col = %d) THEN 0 ELSE ", MARK_EXIST));
+	TRY(put_key_size(t, out));
+	TRY(buf_printf(out, " + CASE m.col"));
+	for (unsigned i = 0; i < t->shape.n_col; i++) {
+		TRY(buf_printf(out, " WHEN %u THEN ", i));
+		TRY(put_size("x", t->shape.col[i].name, out));
+	}
+	return buf_printf(out, " %sEND END", t->shape.n_col ? "" : "WHEN 0 THEN 0 ");
+}
+
+/* The sizes of `limit` marks, the first or the last ones. */
+static int put_marks(const struct tracked *t, const char *order, int limit, struct buf *out)
+{
+	TRY(buf_printf(out, "SELECT "));
+	TRY(put_mark_size(t, out));
+	TRY(buf_printf(out, " AS b FROM (SELECT * FROM main.\"%s\" ORDER BY ", t->marks));
+	for (unsigned i = 0; i < t->shape.n_key; i++)
+		TRY(buf_printf(out, "k%u%s, ", i, order));
+	TRY(buf_printf(out, "col%s LIMIT %d) AS m LEFT JOIN main.", order, limit));
+	TRY(sql_put_name(out, t->shape.name));
+	TRY(buf_printf(out, " AS x ON "));
+	return put_match(t, out);
+}
+
+/* The same of rows with numbers of their own. */
+static int put_numbers(const struct tracked *t, const char *order, int limit, struct buf *out)
+{
+	TRY(buf_printf(out, "SELECT "));
+	TRY(cut_put_row_size(&t->shape, "x", out));
+	TRY(buf_printf(out,
+		       " AS b FROM (SELECT * FROM main.\"%s\" WHERE n > 0 ORDER BY n%s LIMIT %d) "
+		       "AS m JOIN main.",
+		       t->marks, order, limit));
+	TRY(sql_put_name(out, t->shape.name));
+	TRY(buf_printf(out, " AS x ON "));
+	return put_match(t, out);
+}
+
+/* The same of rows whose key is their number. */
+static int put_keyed(const struct tracked *t, const char *order, int limit, struct buf *out)
+{
+	struct slice key = t->shape.key[0].name;
+
+	TRY(buf_printf(out, "SELECT "));
+	TRY(cut_put_row_size(&t->shape, "x", out));
+	TRY(buf_printf(out, " AS b FROM main."));
+	TRY(sql_put_name(out, t->shape.name));
+	TRY(buf_printf(out, " AS x WHERE x."));
+	TRY(sql_put_name(out, key));
+	TRY(buf_printf(out,
+		       " > (SELECT acked FROM neap_append WHERE id = %lld) AND NOT EXISTS(SELECT 1 "
+		       "FROM main.\"%s\" WHERE k0 = x.",
+		       (long long)t->id, t->marks));
+	TRY(sql_put_name(out, key));
+	TRY(buf_printf(out, ") ORDER BY x."));
+	TRY(sql_put_name(out, key));
+	return buf_printf(out, "%s LIMIT %d", order, limit);
+}
+
+typedef int put_fn(const struct tracked *t, const char *order, int limit, struct buf *out);
+
+static int sum(struct devdb *d, const struct tracked *t, put_fn *put, const char *order, int limit,
+	       int64_t *bytes, int64_t *n, struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	sqlite3_stmt *s;
+	bool row;
+	int rc = buf_printf(&sql, "SELECT CAST(total(b) AS INTEGER), count(*) FROM (");
+
+	rc = rc ? rc : put(t, order, limit, &sql);
+	rc = rc ? rc : buf_printf(&sql, ")");
+	rc = rc ? err_set(e, rc, "no memory for an SQL text") : cut_prepare(d->db, &sql, &s, e);
+	buf_free(&sql);
+	TRY(rc);
+	TRY(db_step(d->db, s, &row, e));
+	*bytes += sqlite3_column_int64(s, 0);
+	*n += sqlite3_column_int64(s, 1);
+	sqlite3_reset(s);
+	return NE_OK;
+}
+
+/* Of `n` things: all of them, or the mean of the first and the last thousands. */
+static int add_bytes(struct devdb *d, const struct tracked *t, put_fn *put, int64_t n,
+		     struct pending_stats *out, struct err *e)
+{
+	int64_t bytes = 0, seen = 0;
+
+	if (n <= EXACT_ROWS) {
+		TRY(sum(d, t, put, "", EXACT_ROWS, &bytes, &seen, e));
+		out->bytes += bytes;
+		return NE_OK;
+	}
+	TRY(sum(d, t, put, "", EXACT_ROWS / 2, &bytes, &seen, e));
+	TRY(sum(d, t, put, " DESC", EXACT_ROWS / 2, &bytes, &seen, e));
+	out->bytes_estimated = true;
+	if (seen)
+		out->bytes += (int64_t)((double)bytes / (double)seen * (double)n);
+	return NE_OK;
+}
+
+static int measure(struct devdb *d, const struct tracked *t, struct pending_stats *out,
+		   struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	int64_t marks;
+
+	if (!t->capture_ok) { /* its table may be gone */
+		out->bytes = 8 * out->rows;
+		out->bytes_estimated = true;
+		return NE_OK;
+	}
+	TRY(one_int(d,
+		    buf_printf(&sql, "SELECT count(*) FROM main.\"%s\"%s", t->marks,
+			       t->shape.kind == SHAPE_MERGE ? "" : " WHERE n > 0"),
+		    &sql, &marks, e));
+	if (t->shape.kind == SHAPE_MERGE)
+		return add_bytes(d, t, put_marks, marks, out, e);
+	TRY(add_bytes(d, t, put_numbers, marks, out, e));
+	return by_key(t) ? add_bytes(d, t, put_keyed, out->rows - marks, out, e) : NE_OK;
+}
+
 int cut_pending(struct devdb *d, const struct tracked *t, struct pending_stats *out, struct err *e)
 {
 	struct buf sql = {.max = SQL_MAX_BYTES};
-	int64_t row_bytes = 0;
 
 	*out = (struct pending_stats){0};
 	TRY(count_rows(d, t, &out->rows, e));
 	if (out->rows == 0)
 		return NE_OK;
-	if (t->capture_ok)
-		TRY(one_int(d, put_row_bytes(t, &sql), &sql, &row_bytes, e));
-	out->bytes = out->rows * (row_bytes > 0 ? row_bytes : 8);
+	TRY(measure(d, t, out, e));
 	if (t->shape.kind == SHAPE_MERGE)
 		return one_int(d, put_oldest(t, &sql), &sql, &out->oldest_ms, e);
 	return NE_OK;

@@ -81,19 +81,25 @@ static int settle_keys(struct devdb *d, const struct tracked *t, int64_t hi, str
 	sqlite3_bind_int64(s, 1, t->id);
 	sqlite3_bind_int64(s, 2, hi);
 	TRY(db_run(d->db, s, e));
+	if (policy_keeps(&t->policy))
+		return NE_OK;
 	return run_on_numbers(d, t, "DELETE FROM", "WHERE n < 0 AND k0 > ?1 AND k0 <= ?2",
 			      INT64_MIN, hi, e);
 }
 
 /*
  * Of a table whose keys are its numbers, a settled row above the acknowledged key stays here as −n:
- * keys cut anew must leave it out, or it would go up a second time under its key.
+ * keys cut anew must leave it out, or it would go up a second time under its key. So does every
+ * settled row of a table that deletes its rows after a while: it is found by its number then.
  */
 static int settle_numbers(struct devdb *d, const struct tracked *t, int64_t lo, int64_t hi,
 			  struct err *e)
 {
 	char sql[160];
 
+	if (policy_keeps(&t->policy))
+		return run_on_numbers(d, t, "UPDATE", "SET n = -n WHERE n > ?1 AND n <= ?2", lo, hi,
+				      e);
 	if (!t->shape.key_is_number)
 		return run_on_numbers(d, t, "DELETE FROM", "WHERE n > ?1 AND n <= ?2", lo, hi, e);
 	snprintf(sql, sizeof sql,

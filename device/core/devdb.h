@@ -6,14 +6,16 @@
  *   neap_meta      settings and positions by name: format, user, device, site, last_number, …
  *   neap_clock     one row (offset_ms, floor, heard, gen), read by the triggers: see struct
  * dev_clock neap_table     the tracked tables: id, name, shape (encoded), priority, keep_ms
- *   neap_append    of append tables: gen (numbered rows: gen + 1), high (greatest key ever cut),
- *                  cut_from (keys above it are not in flight), acked, numbered (greatest number
- * cut) neap_m<id>     marks of a merge table (protocol/marks.h), or numbers of an append table: n,
- * k0 … neap_inflight  the sets in flight with the ranges they carry neap_parked    rows from others
- * that do not fit here yet: table_id, key, image, text, reason, at_ms neap_rejected  own rows that
- * were refused: id, table_id, key, text, reason, at_ms neap_conflict  values that lost: see
- * conflict.h neap_seen      keys seen by the full pull under way: table_id,
- * key neap_shape     shapes of others: id, shape (encoded)
+ *   neap_policy    of tables that have one: see struct policy; dropped_rows and dropped_ms count
+ * what the bound on pending rows cost neap_acked     of append tables that keep rows for a while:
+ * which were acknowledged when (keep.h) neap_append    of append tables: gen (numbered rows: gen +
+ * 1), high (greatest key ever cut), cut_from (keys above it are not in flight), acked, numbered
+ * (greatest number cut) neap_m<id>     marks of a merge table (protocol/marks.h), or numbers of an
+ * append table: n, k0 … neap_inflight  the sets in flight with the ranges they carry neap_parked
+ * rows from others that do not fit here yet: table_id, key, image, text, reason, at_ms
+ * neap_rejected  own rows that were refused: id, table_id, key, text, reason, at_ms neap_conflict
+ * values that lost: see conflict.h neap_seen      keys seen by the full
+ * pull under way: table_id, key neap_shape     shapes of others: id, shape (encoded)
  */
 #ifndef NEAP_DEVICE_CORE_DEVDB_H
 #define NEAP_DEVICE_CORE_DEVDB_H
@@ -22,17 +24,41 @@
 #include "protocol/frame.h"
 #include "protocol/id.h"
 
+/* What else is done with a table's rows; all zero: nothing. Limits of 0 are none. */
+struct policy {
+	/* append: acknowledged rows that stay: so long, so many, so many bytes of values */
+	int64_t keep_ms, keep_rows, keep_bytes;
+	/* how much may be pending before it shows as trouble … */
+	int64_t pending_rows, pending_bytes;
+	bool drop_oldest; /* … or, append, before the oldest pending rows are deleted unsent */
+};
+static inline bool policy_keeps(const struct policy *p)
+{
+	return p->keep_ms || p->keep_rows || p->keep_bytes;
+}
+
+/* What was counted of a table's pending rows; in memory only, for drop_oldest. */
+struct pending_seen {
+	bool valid;
+	bool whole; /* the count began anew and nothing was acknowledged since: it is exact */
+	bool dropping;
+	uint64_t again_ms; /* mono: it may begin anew */
+	int64_t key, n;	   /* counted up to here */
+	int64_t rows, bytes;
+};
+
 /* A tracked table, loaded from neap_table and checked against the app's schema. */
 struct tracked {
 	int64_t id;
 	struct shape shape; /* memory from the devdb's schema arena: valid until devdb_reload */
 	struct slice encoded_shape;
-	int priority;	 /* 0 first … 9; class of a cut */
-	int64_t keep_ms; /* append: local retention; 0 none */
+	int priority; /* 0 first … 9; class of a cut */
+	struct policy policy;
 	bool capture_ok; /* triggers are there and as they should be */
 	char marks[32];	 /* name of the mark table (merge) or number table (append) */
 	char reason[96]; /* why capture_ok is false */
-	bool held;	 /* the server refuses this table for now: it is not cut; in memory only */
+	struct pending_seen seen;
+	bool held; /* the server refuses this table for now: it is not cut; in memory only */
 };
 
 struct devdb {

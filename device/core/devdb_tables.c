@@ -239,7 +239,12 @@ static int load_one(struct devdb *d, sqlite3_stmt *s, struct err *e)
 
 	*t = (struct tracked){.id = sqlite3_column_int64(s, 0),
 			      .priority = sqlite3_column_int(s, 2),
-			      .keep_ms = sqlite3_column_int64(s, 3)};
+			      .policy = {.keep_ms = sqlite3_column_int64(s, 3),
+					 .keep_rows = sqlite3_column_int64(s, 4),
+					 .keep_bytes = sqlite3_column_int64(s, 5),
+					 .pending_rows = sqlite3_column_int64(s, 6),
+					 .pending_bytes = sqlite3_column_int64(s, 7),
+					 .drop_oldest = sqlite3_column_int(s, 8)}};
 	snprintf(t->marks, sizeof t->marks, "neap_m%" PRId64, t->id);
 	t->encoded_shape = arena_copy(&d->schema, bytes);
 	if (!t->encoded_shape.at)
@@ -256,8 +261,12 @@ static int load_all(struct devdb *d, struct err *e)
 	bool row;
 	int rc;
 
-	TRY(db_prepare(d->db, "SELECT id, shape, priority, keep_ms FROM neap_table ORDER BY id", &s,
-		       e));
+	TRY(db_prepare(
+		d->db,
+		"SELECT t.id, shape, priority, keep_ms, keep_rows, keep_bytes, pending_rows, "
+		"pending_bytes, drop_oldest FROM neap_table AS t LEFT JOIN neap_policy AS p "
+		"ON p.id = t.id ORDER BY t.id",
+		&s, e));
 	while (!(rc = db_step(d->db, s, &row, e)) && row) {
 		if (d->n_table == LIMIT_TABLES) {
 			rc = err_set(e, NE_LIMIT, "more than %d tables are tracked", LIMIT_TABLES);

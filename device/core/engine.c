@@ -82,7 +82,7 @@ int engine_open(struct engine **out, const struct engine_config *c, struct err *
 	en->tmp.max = STEP_MEMORY;
 	en->token.max = LIMIT_MESSAGE;
 	en->set_bytes = en->cfg.set_bytes;
-	en->check_at_ms = en->retry_at_ms = NEVER_MS;
+	en->check_at_ms = en->retry_at_ms = en->keep_at_ms = NEVER_MS;
 	rc = devdb_open(&en->d, c->path, c->vfs, e);
 	/* Foreign keys and CHECKs are the writer's business: an image is applied as a whole (J2).
 	 */
@@ -155,7 +155,8 @@ static int follow_up(struct engine *en, struct err *e)
 	TRY(engine_report(en, e));
 	TRY(conclude_from_head(en, e));
 	TRY(engine_ask(en, e));
-	return engine_tell(en, e);
+	TRY(engine_tell(en, e));
+	return engine_keep(en, e);
 }
 
 /* The durable state is what the database says; all else begins anew. */
@@ -219,6 +220,7 @@ uint64_t engine_deadline_ms(const struct engine *en)
 		sooner(&at, en->tell_at_ms);
 	if (en->cfg.resolve && en->ask_due)
 		sooner(&at, en->mono_ms);
+	sooner(&at, en->keep_at_ms);
 	if (!en->link)
 		return at;
 	sooner(&at, en->hello.open ? en->hello.due_ms : en->hello_at_ms);

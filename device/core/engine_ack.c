@@ -29,6 +29,9 @@ static void progress(struct engine *en)
 	if (!engine_unacked(en))
 		en->cut_at_ms = 0;
 	en->refused_ms = 0;
+	en->few_rows *= 2;
+	if (en->few_rows >= en->cfg.set_rows)
+		en->few_rows = 0;
 	if (!en->any_held) {
 		en->held_ms = 0;
 		engine_problem(en, NE_OK, "", "");
@@ -218,16 +221,40 @@ static int declare_again(struct engine *en, const struct f_refuse *r, struct fli
 	return NE_OK;
 }
 
-/* Rows under identities that others have get new ones once what was committed is settled (J3). */
-static int new_identities(struct engine *en, const struct f_refuse *r, struct err *e)
+/* Tries again soon, without the back-off that doubles: what is tried gets smaller each time. */
+static int again_soon(struct engine *en, struct err *e)
+{
+	en->refused_until_ms = en->mono_ms + engine_jitter(en, 2 * BUSY_MS);
+	return engine_forget(en, e);
+}
+
+/*
+ * Rows under identities that others have get new ones once what was committed is settled (J3).
+ * Those before the first such row are the server's rows: it is looked for with sets half as large.
+ */
+static int new_identities(struct engine *en, const struct f_refuse *r, const struct flight *f,
+			  struct err *e)
 {
 	const struct tracked *t = r->n_shape ? devdb_table_by_shape(en->d, r->shape[0]) : NULL;
 
 	if (!t || t->shape.kind != SHAPE_APPEND)
 		return wait_for_people(en, r, e);
-	en->rekey = t->id;
-	engine_back_off(en, AGAIN_MS);
-	return engine_forget(en, e);
+	if (f->n_row > 1) {
+		en->few_rows = f->n_row / 2;
+	} else {
+		en->rekey = t->id;
+		en->rekey_set = f->number;
+	}
+	return again_soon(en, e);
+}
+
+/* Also a site of ours in the past may have become another device's, by a copy of the file. */
+static int site_clash(struct engine *en, const struct flight *f, struct err *e)
+{
+	if (!f->captured)
+		return engine_new_site(en, e);
+	en->disown = f->captured;
+	return again_soon(en, e);
 }
 
 int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e)
@@ -247,14 +274,14 @@ int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e)
 	case REFUSE_UNKNOWN_SHAPE:
 		return declare_again(en, r, f, e);
 	case REFUSE_SITE_CLASH:
-		return engine_new_site(en, e);
+		return site_clash(en, f, e);
 	case REFUSE_FAR_AHEAD:
 		en->restamp = true;
 		engine_back_off(en, AGAIN_MS);
 		en->has_offset = false;
 		return engine_forget(en, e);
 	case REFUSE_COLLISION:
-		return new_identities(en, r, e);
+		return new_identities(en, r, f, e);
 	case REFUSE_STALE:
 		engine_back_off(en, AGAIN_MS);
 		return engine_forget(en, e);

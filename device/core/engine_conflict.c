@@ -9,7 +9,13 @@
 #include "device/core/conflict.h"
 #include "device/core/engine_internal.h"
 
-enum { ASK_MAX = 100 /* in one transaction */, TELL_MAX = 100, SQL_MAX_BYTES = 64 * 1024 };
+enum {
+	ASK_MAX = 100, /* in one transaction */
+	TELL_MAX = 100,
+	TELL_BYTES = 4 << 20, /* of one step's, but for the last */
+	ASK_MEMORY = 2 * LIMIT_DECODED,
+	SQL_MAX_BYTES = 64 * 1024,
+};
 
 /* A record of neap_conflict that is to be dealt with, and the row it is about. */
 struct asking {
@@ -20,14 +26,15 @@ struct asking {
 	uint16_t col;
 	uint64_t won_stamp;
 	struct slice pk;
+	struct val key[LIMIT_KEY_COLUMNS];
 	struct target tg;
-	struct image now; /* the row as it is; .has of `col` alone is set to write it */
 	struct applied done;
+	struct arena arena;
 };
 
 static const char todo_sql[] =
 	"SELECT id, coalesce(tab, '?'), coalesce(row_key, text, '{}'), col, value, incoming,"
-	" ifnull(reason, ''), pk, won_stamp FROM neap_conflict WHERE todo AND todo & ?1"
+	" ifnull(reason, ''), pk, won_stamp, bytes FROM neap_conflict WHERE todo AND todo & ?1"
 	" ORDER BY id LIMIT ?2";
 
 static const char *text_copy(struct arena *a, sqlite3_stmt *s, int col)
@@ -75,7 +82,7 @@ static int find_column(struct asking *x, bool *found)
 			break;
 	}
 	/* The key may be another one since. */
-	*found = *found && !key_unpack(x->pk, x->now.key, s->n_key);
+	*found = *found && !key_unpack(x->pk, x->key, s->n_key);
 	return NE_OK;
 }
 
@@ -87,7 +94,7 @@ static int written_since(struct asking *x, bool *yes, struct err *e)
 	bool more = true;
 
 	*yes = false;
-	TRY(sql_bind_key(x->en->d, s, 1, x->t, x->now.key, e));
+	TRY(sql_bind_key(x->en->d, s, 1, x->t, x->key, e));
 	while (more && !*yes) {
 		TRY(db_step(db, s, &more, e));
 		int64_t col = more ? sqlite3_column_int64(s, 0) : MARK_CANDIDATE;
@@ -123,7 +130,7 @@ static int mark(struct asking *x, struct err *e)
 	buf_free(&sql);
 	TRY(rc);
 	sqlite3_bind_int(s, 1, x->col);
-	TRY(sql_bind_key(x->en->d, s, 2, x->t, x->now.key, e));
+	TRY(sql_bind_key(x->en->d, s, 2, x->t, x->key, e));
 	return db_run(x->en->d->db, s, e);
 }
 
@@ -137,12 +144,31 @@ static int write_cell(struct asking *x, const struct val *v, bool *fits, struct 
 		    (i == x->col && val_bind(s, 2 * i + 2, v)))
 			return db_error(x->en->d->db, e, "writing what a resolver chose");
 	}
-	TRY(sql_bind_key(x->en->d, s, 2 * n + 1, x->t, x->now.key, e));
+	TRY(sql_bind_key(x->en->d, s, 2 * n + 1, x->t, x->key, e));
 	TRY(sql_write(x->en->d, s, fits, e));
 	if (!*fits)
 		return NE_OK;
 	x->en->dirty = true;
 	return mark(x, e);
+}
+
+/* The cell as it stands; *found is false too where it is longer than any that syncs. */
+static int read_now(struct asking *x, bool *found, struct err *e)
+{
+	sqlite3_stmt *s = x->tg.sql.read;
+	struct db *db = x->en->d->db;
+	int rc = NE_OK;
+
+	TRY(sql_bind_key(x->en->d, s, 1, x->t, x->key, e));
+	TRY(db_step(db, s, found, e));
+	if (*found) {
+		struct val v = val_column(s, x->col);
+		*found = val_size(&v) <= LIMIT_VALUE;
+		if (*found && !val_copy(&x->arena, &v, &x->say.incoming))
+			rc = NE_MEMORY;
+	}
+	sqlite3_reset(s);
+	return rc;
 }
 
 static int ask(struct asking *x, const char **outcome, struct err *e)
@@ -156,11 +182,10 @@ static int ask(struct asking *x, const char **outcome, struct err *e)
 	if (!found)
 		return NE_OK;
 	TRY(target_open(&x->tg, en->d, x->t, &x->done, e));
-	TRY(sql_read(&x->tg, &x->now, &en->tmp, &found, e));
+	TRY(read_now(x, &found, e));
 	if (!found)
 		return NE_OK;
 	TRY(written_since(x, &newer, e));
-	x->say.incoming = x->now.val[x->col];
 	if (newer || val_eq(&x->say.incoming, &x->say.local))
 		return NE_OK;
 	if (en->cfg.resolve(en->cfg.resolve_ctx, &x->say, &write) != RESOLVE_WRITE)
@@ -200,9 +225,9 @@ static int ask_one(struct engine *en, struct asking *x, bool *any, struct err *e
 	if (*any) {
 		x->id = sqlite3_column_int64(s, 0);
 		x->won_stamp = (uint64_t)sqlite3_column_int64(s, 8);
-		x->pk = arena_copy(&en->tmp, slice_of(sqlite3_column_blob(s, 7),
-						      (size_t)sqlite3_column_bytes(s, 7)));
-		rc = x->pk.at ? read_record(s, &en->tmp, &x->say) : NE_MEMORY;
+		x->pk = arena_copy(&x->arena, slice_of(sqlite3_column_blob(s, 7),
+						       (size_t)sqlite3_column_bytes(s, 7)));
+		rc = x->pk.at ? read_record(s, &x->arena, &x->say) : NE_MEMORY;
 	}
 	sqlite3_reset(s);
 	if (rc || !*any)
@@ -215,6 +240,7 @@ int engine_resolve(struct engine *en, struct err *e)
 {
 	struct asking *x;
 	bool any = true;
+	int rc;
 
 	if (!en->cfg.resolve || !en->ask_due)
 		return NE_OK;
@@ -223,8 +249,10 @@ int engine_resolve(struct engine *en, struct err *e)
 		return NE_MEMORY;
 	TRY(devdb_begin(en->d, e));
 	for (int i = 0; any && i < ASK_MAX; i++) {
-		*x = (struct asking){.en = en};
-		TRY(ask_one(en, x, &any, e));
+		*x = (struct asking){.en = en, .arena = {.max = ASK_MEMORY}};
+		rc = ask_one(en, x, &any, e);
+		arena_free(&x->arena);
+		TRY(rc);
 	}
 	TRY(devdb_commit(en->d, e));
 	en->ask_due = any;
@@ -252,19 +280,21 @@ static int add_actions(struct engine *en, int64_t *last, bool *more, struct err 
 {
 	sqlite3_stmt *s;
 	int rc = NE_OK, n = 0;
+	int64_t bytes = 0;
 	bool row = true;
 
 	*last = 0;
 	TRY(db_prepare(en->d->db, todo_sql, &s, e));
 	sqlite3_bind_int(s, 1, CONFLICT_TELL);
 	sqlite3_bind_int(s, 2, TELL_MAX);
-	while (!rc && !(rc = db_step(en->d->db, s, &row, e)) && row) {
+	while (!rc && bytes < TELL_BYTES && !(rc = db_step(en->d->db, s, &row, e)) && row) {
 		*last = sqlite3_column_int64(s, 0);
+		bytes += sqlite3_column_int64(s, 9);
 		rc = add_action(en, s);
 		n++;
 	}
 	sqlite3_reset(s);
-	*more = n == TELL_MAX;
+	*more = n == TELL_MAX || bytes >= TELL_BYTES;
 	return rc;
 }
 

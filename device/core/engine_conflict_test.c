@@ -168,6 +168,39 @@ static void many_go_in_several_frames(void **state)
 	end(&b);
 }
 
+/* A sync is not over before the server has noted what lost; but it does not wait for ever. */
+static void a_sync_waits_for_the_note(void **state)
+{
+	(void)state;
+	for (int noted = 0; noted < 2; noted++) {
+		struct bench b;
+		uint64_t began;
+
+		begin_synced(&b);
+		write_pending(&b, "UPDATE t SET a = 20");
+		give_ack(&b, 2, 2, 0);
+		overwrite(&b, 2, 0, 30);
+		step(&b, (struct event){.type = EV_SYNC, .sync_id = 5});
+		began = b.mono_ms;
+		if (noted)
+			give_noted(&b, 1, TERM);
+		while (!b.synced) {
+			if (find(&b, FRAME_HELLO)) {
+				struct frame f = welcome(find(&b, FRAME_HELLO), &b, 2);
+				f.welcome.last_number = 2;
+				give(&b, EV_DOWN, &f);
+			} else {
+				wait_deadline(&b);
+			}
+		}
+		if (noted)
+			assert_in_range(b.mono_ms - began, 0, 100);
+		else
+			assert_in_range(b.mono_ms - began, 20000, 60000);
+		end(&b);
+	}
+}
+
 /* A value that one message cannot hold goes in parts, within the window. */
 static void a_large_value_goes_in_parts(void **state)
 {
@@ -494,6 +527,7 @@ int main(void)
 		cmocka_unit_test(what_lost_is_reported_until_noted),
 		cmocka_unit_test(a_restart_reports_again),
 		cmocka_unit_test(many_go_in_several_frames),
+		cmocka_unit_test(a_sync_waits_for_the_note),
 		cmocka_unit_test(a_large_value_goes_in_parts),
 		cmocka_unit_test(a_correction_is_listed),
 		cmocka_unit_test(what_was_taken_has_not_lost),

@@ -276,6 +276,8 @@ static int flush(struct engine *en, struct move *m, struct err *e)
 	while (en->n_flight && en->flight[0]->number <= acked)
 		engine_drop_flight(en, en->flight[0]);
 	en->dirty |= acked != 0;
+	if (acked)
+		engine_keep_wake(en);
 	return NE_OK;
 }
 

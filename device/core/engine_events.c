@@ -33,6 +33,7 @@ static int look_at_database(struct engine *en, bool told, struct err *e)
 		return NE_OK;
 	en->data_version = data;
 	en->dirty = true;
+	engine_keep_wake(en);
 	TRY(db_int(en->d->db, "PRAGMA schema_version", 0, &schema, e));
 	if (schema == en->schema_version)
 		return NE_OK;
@@ -188,6 +189,7 @@ int engine_dispatch(struct engine *en, const struct event *ev, struct err *e)
 	case EV_OFFSET:
 		en->has_offset = true;
 		en->offset_ms = ev->offset_ms;
+		engine_heard_time(en, en->now_ms + (uint64_t)ev->offset_ms);
 		return NE_OK;
 	case EV_SYNC:
 		want_sync(en, ev->sync_id);

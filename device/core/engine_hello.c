@@ -40,6 +40,8 @@ int engine_clean(struct engine *en, bool *clean, struct err *e)
 
 	if (!en->n_flight)
 		TRY(cut_any_pending(en->d, &any, e));
+	if (!any)
+		TRY(engine_unreported(en, &any, e));
 	*clean = !any;
 	return NE_OK;
 }
@@ -173,6 +175,7 @@ static void measure(struct engine *en, const struct question *q, uint64_t server
 {
 	uint64_t rtt = en->mono_ms - q->sent_ms;
 
+	engine_heard_time(en, server_ms);
 	if (rtt > RTT_MAX_MS || server_ms > INT64_MAX / 2 || en->now_ms > INT64_MAX / 2)
 		return;
 	en->has_offset = true;

@@ -52,6 +52,7 @@ struct flight {
 	uint64_t due_ms;     /* resend then; NEVER_MS while pieces are waiting */
 	unsigned undeclared; /* refusals for unknown shapes */
 	bool acked;
+	uint64_t captured;  /* site in the identity of its append rows; 0: ours */
 	uint64_t head, own; /* of the ack; own 0: nothing stands in for the echo */
 	bool overtaken;	    /* a mark it may have carried lost since: `own` does not stand in */
 };
@@ -125,6 +126,9 @@ struct engine {
 	bool any_held;			 /* tables the server refuses are left out … */
 	uint64_t held_until_ms, held_ms; /* … until then */
 	int64_t rekey;	    /* id of an append table whose identities collided; 0 none */
+	uint64_t rekey_set; /* … the set that carried the first such row */
+	uint64_t disown;    /* a site whose rows we may not send; 0 none */
+	size_t few_rows;    /* rows of a set while a colliding one is looked for; 0: as set */
 	uint64_t committed; /* newest number the server has, as of its welcome or ack */
 	bool dirty;	    /* something may be pending that is not in flight */
 	int64_t data_version, schema_version; /* as last looked at */
@@ -142,6 +146,12 @@ struct engine {
 	unsigned report_backoff;
 	bool ask_due, tell_due; /* records may wait for a resolver, for the callback */
 	uint64_t tell_at_ms;
+
+	/* Policies. */
+	bool has_server_ms; /* the server's time, heard in this run at server_mono_ms */
+	int64_t server_ms;
+	uint64_t server_mono_ms;
+	uint64_t keep_at_ms; /* mono: the next step; NEVER_MS */
 
 	uint64_t syncs[SYNCS_MAX];
 	size_t n_sync;
@@ -200,6 +210,9 @@ NEAP_CHECK int engine_pump_flight(struct engine *en, struct flight *f, struct er
 /* engine_report.c: conflicts that the server has not noted go up when nothing else waits. */
 NEAP_CHECK int engine_report(struct engine *en, struct err *e);
 NEAP_CHECK int engine_on_noted(struct engine *en, const struct f_noted *n, struct err *e);
+/* Whether the server has yet to note what lost; it is not waited for after a few reports in vain.
+ */
+NEAP_CHECK int engine_unreported(struct engine *en, bool *any, struct err *e);
 /* When engine_report has something to do; NEVER_MS if only an event can tell. */
 uint64_t engine_report_time(const struct engine *en);
 void engine_report_drop(struct engine *en);
@@ -225,7 +238,7 @@ void engine_question_close(struct question *q);
 /* A reply echoed `q`'s nonce and said `head`: corrects the hint, notes what is verified. */
 NEAP_CHECK int engine_answered(struct engine *en, const struct question *q, uint64_t head,
 			       struct err *e);
-/* Nothing pending and nothing in flight. */
+/* Nothing pending, nothing in flight, and the server has noted what lost. */
 NEAP_CHECK int engine_clean(struct engine *en, bool *clean, struct err *e);
 
 /* engine_pull.c */
@@ -273,6 +286,14 @@ NEAP_CHECK int engine_on_expect(struct engine *en, const struct f_expect *x, str
 NEAP_CHECK int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e);
 void engine_on_busy(struct engine *en, const struct f_busy *b);
 void engine_on_receipt(struct engine *en, const struct f_receipt *r);
+
+/* engine_keep.c */
+/* Does a step of what the tables' policies ask for, if one is due. */
+NEAP_CHECK int engine_keep(struct engine *en, struct err *e);
+/* Something was acknowledged, written or set: look soon. */
+void engine_keep_wake(struct engine *en);
+/* The server told its time, in an answer to our own question. */
+void engine_heard_time(struct engine *en, uint64_t server_ms);
 
 /* engine_reject.c */
 NEAP_CHECK int engine_on_reject(struct engine *en, const struct f_reject *r, struct err *e);

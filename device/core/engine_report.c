@@ -5,7 +5,11 @@
 #include "device/core/engine_internal.h"
 #include "protocol/conflict.h"
 
-enum { REPORT_BYTES = 24 * 1024, REPORT_BACKOFF_MAX = 16 };
+enum {
+	REPORT_BYTES = 24 * 1024,
+	REPORT_BACKOFF_MAX = 16,
+	REPORT_IN_VAIN = 8, /* a sync does not wait for what was sent so often */
+};
 
 void engine_report_drop(struct engine *en)
 {
@@ -21,11 +25,12 @@ void engine_report_resend(struct engine *en)
 		engine_want_all(en->report);
 }
 
-static struct slice text_of(struct engine *en, sqlite3_stmt *s, int col)
+static struct slice text_of(struct engine *en, sqlite3_stmt *s, int col, size_t max)
 {
 	const void *at = sqlite3_column_text(s, col);
+	struct slice text = slice_of(at, at ? (size_t)sqlite3_column_bytes(s, col) : 0);
 
-	return arena_copy(&en->tmp, slice_of(at, at ? (size_t)sqlite3_column_bytes(s, col) : 0));
+	return arena_copy(&en->tmp, conflict_cut(text, max));
 }
 
 /* A settled row has no value but its text. */
@@ -53,16 +58,14 @@ static int value_of(struct engine *en, sqlite3_stmt *s, struct slice *out)
 static int read_lost(struct engine *en, sqlite3_stmt *s, struct lost_value *out)
 {
 	*out = (struct lost_value){
-		.table = text_of(en, s, 1),
-		.key = text_of(en, s, 2),
-		.column = text_of(en, s, 3),
+		.table = text_of(en, s, 1, LIMIT_NAME),
+		.key = text_of(en, s, 2, CONFLICT_KEY_BYTES),
+		.column = text_of(en, s, 3, LIMIT_NAME),
 		.reg = {(uint64_t)sqlite3_column_int64(s, 5), (uint64_t)sqlite3_column_int64(s, 6)},
 		.won = {(uint64_t)sqlite3_column_int64(s, 7), (uint64_t)sqlite3_column_int64(s, 8)},
 		.lost_ms = (uint64_t)sqlite3_column_int64(s, 9),
-		.why = text_of(en, s, 10),
+		.why = text_of(en, s, 10, CONFLICT_WHY_BYTES),
 	};
-	out->why = conflict_cut(out->why, CONFLICT_WHY_BYTES);
-	out->key = conflict_cut(out->key, CONFLICT_KEY_BYTES);
 	if (!out->table.at || !out->key.at || !out->column.at || !out->why.at)
 		return NE_MEMORY;
 	return value_of(en, s, &out->value);
@@ -149,6 +152,23 @@ int engine_report(struct engine *en, struct err *e)
 	TRY(engine_pump_flight(en, f, e));
 	if (!f->n_want)
 		f->due_ms = en->mono_ms + en->cfg.ack_ms * en->report_backoff;
+	return NE_OK;
+}
+
+int engine_unreported(struct engine *en, bool *any, struct err *e)
+{
+	int64_t n = 0;
+
+	*any = false;
+	if (!en->report && !en->report_due)
+		return NE_OK;
+	if (en->report && en->report_backoff >= REPORT_IN_VAIN)
+		return NE_OK;
+	TRY(db_int(en->d->db,
+		   "SELECT EXISTS(SELECT 1 FROM neap_conflict WHERE id > ifnull((SELECT value FROM "
+		   "neap_meta WHERE key = 'conflict_noted'), 0))",
+		   0, &n, e));
+	*any = n != 0;
 	return NE_OK;
 }
 

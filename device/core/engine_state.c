@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "device/core/engine_internal.h"
+#include "device/core/identity.h"
 
 static int get_u64(struct engine *en, const char *key, uint64_t *out, struct err *e)
 {
@@ -102,6 +103,7 @@ int engine_forget(struct engine *en, struct err *e)
 	en->window = en->cfg.inflight_sets;
 	en->backoff = 1;
 	en->cut_at_ms = en->resent_ms = 0;
+	engine_keep_wake(en);
 	TRY(load_flights(en, e));
 	if (en->link)
 		engine_want_hello(en, 0);
@@ -253,6 +255,7 @@ int engine_new_site(struct engine *en, struct err *e)
 		return NE_MEMORY;
 	TRY(devdb_begin(en->d, e));
 	TRY(sign_marks(en, en->d->site, e));
+	TRY(identity_sign(en->d, e));
 	TRY(cutter_restart(en->cutter, e));
 	TRY(devdb_set(en->d, "site", (int64_t)site, e));
 	TRY(devdb_set(en->d, "last_number", 0, e));

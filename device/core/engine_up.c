@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "device/core/engine_internal.h"
+#include "device/core/identity.h"
 
 struct flight *engine_flight(struct engine *en, uint64_t number)
 {
@@ -202,6 +203,7 @@ static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
 		.prev = cut->prev,
 		.cut = cut->cut,
 		.flags = cut->flags,
+		.captured = cut->captured,
 		.rows = buf_slice(&rows),
 	};
 	if (!rc)
@@ -212,6 +214,7 @@ static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
 	f->prev = cut->prev;
 	f->gen_hi = cut->gen_hi;
 	f->n_row = cut->n_row;
+	f->captured = cut->captured;
 	en->flight[en->n_flight++] = f;
 	return NE_OK;
 }
@@ -232,8 +235,9 @@ static int too_large(struct engine *en, const struct cut *cut, struct err *e)
 /* Cuts the next set. *any is false when nothing is pending that is not in flight. */
 static int cut_one(struct engine *en, bool *any, struct err *e)
 {
-	struct cut_limits limits = {
-		.rows = en->cfg.set_rows, .cells = LIMIT_CELLS, .bytes = en->set_bytes};
+	struct cut_limits limits = {.rows = en->few_rows ? en->few_rows : en->cfg.set_rows,
+				    .cells = LIMIT_CELLS,
+				    .bytes = en->set_bytes};
 	struct arena a = {.max = 2 * LIMIT_DECODED};
 	struct cut cut;
 	int rc = cutter_next(en->cutter, &limits, engine_random_id(en), &a, &cut, any, e);
@@ -304,14 +308,16 @@ static int restart(struct engine *en, struct err *e)
 		return NE_OK;
 	TRY(devdb_begin(en->d, e));
 	TRY(send_lost_again(en, e));
+	if (en->rekey)
+		TRY(identity_collided(en->d, en->rekey, en->rekey_set, e));
+	if (en->disown)
+		TRY(identity_disown(en->d, en->disown, e));
 	TRY(cutter_restart(en->cutter, e));
 	/* The next set follows the newest number the server has, also if it lost some. */
 	TRY(devdb_set(en->d, "acked_number", (int64_t)en->committed, e));
-	if (en->rekey)
-		TRY(db_execf(en->d->db, e, "UPDATE neap_append SET gen = gen + 2 WHERE id = %lld",
-			     (long long)en->rekey));
 	TRY(devdb_commit(en->d, e));
 	en->rekey = 0;
+	en->disown = 0;
 	en->acked_number = en->committed;
 	engine_drop_flights(en);
 	if (en->restamp && en->has_offset) {

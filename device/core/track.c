@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 #include "device/core/capture.h"
+#include "device/core/identity.h"
+#include "device/core/keep.h"
 
 enum { SQL_MAX_BYTES = 1 << 20, SHAPE_MAX_BYTES = 1 << 20 };
 
@@ -115,14 +117,25 @@ static int begin_append(struct tracking *t, struct err *e)
 {
 	int64_t gen;
 
-	TRY(devdb_get(t->d, "append_gen", &gen, e));
-	gen = gen ? gen : 1;
-	TRY(devdb_set(t->d, "append_gen", gen + 2, e));
+	TRY(identity_new_gen(t->d, &gen, e));
 	return db_execf(t->d->db, e,
 			"INSERT INTO neap_append VALUES(%" PRId64 ", %" PRId64
 			", -9223372036854775807 - 1, -9223372036854775807 - 1, "
 			"-9223372036854775807 - 1, 0)",
 			t->id, gen);
+}
+
+static int store_policy(struct tracking *t, struct err *e)
+{
+	const struct policy *p = &t->o->policy;
+
+	TRY(db_execf(t->d->db, e, "DELETE FROM neap_policy WHERE id = %" PRId64, t->id));
+	return db_execf(t->d->db, e,
+			"INSERT INTO neap_policy(id, keep_rows, keep_bytes, pending_rows, "
+			"pending_bytes, drop_oldest) VALUES(%" PRId64 ", %" PRId64 ", %" PRId64
+			", %" PRId64 ", %" PRId64 ", %d)",
+			t->id, p->keep_rows, p->keep_bytes, p->pending_rows, p->pending_bytes,
+			p->drop_oldest);
 }
 
 static int store_entry(struct tracking *t, struct err *e)
@@ -141,10 +154,10 @@ static int store_entry(struct tracking *t, struct err *e)
 			  SQLITE_STATIC);
 	sqlite3_bind_blob(s, 3, t->encoded.at, (int)t->encoded.len, SQLITE_STATIC);
 	sqlite3_bind_int(s, 4, t->o->priority);
-	sqlite3_bind_int64(s, 5, t->o->keep_ms);
+	sqlite3_bind_int64(s, 5, t->o->policy.keep_ms);
 	rc = db_run(t->d->db, s, e);
 	sqlite3_clear_bindings(s);
-	return rc;
+	return rc ? rc : store_policy(t, e);
 }
 
 static int track_new(struct tracking *t, struct err *e)
@@ -180,13 +193,16 @@ static int forget_table(struct devdb *d, const struct tracked *t, struct err *e)
 {
 	TRY(capture_drop_triggers(d->db, t->marks, e));
 	TRY(db_execf(d->db, e, "DROP TABLE IF EXISTS main.\"%s\"", t->marks));
+	TRY(db_execf(d->db, e, "DELETE FROM neap_identity WHERE table_id = %" PRId64, t->id));
 	return db_execf(d->db, e,
 			"DELETE FROM neap_table WHERE id = %" PRId64
 			"; DELETE FROM neap_append WHERE id = %" PRId64
+			"; DELETE FROM neap_policy WHERE id = %" PRId64
+			"; DELETE FROM neap_acked WHERE table_id = %" PRId64
 			"; DELETE FROM neap_parked WHERE table_id = %" PRId64
 			"; DELETE FROM neap_rejected WHERE table_id = %" PRId64
 			"; DELETE FROM neap_seen WHERE table_id = %" PRId64,
-			t->id, t->id, t->id, t->id, t->id);
+			t->id, t->id, t->id, t->id, t->id, t->id, t->id);
 }
 
 /* Capture had been lost: what the table holds now goes out as new (rule J5: the device wins). */
@@ -207,6 +223,8 @@ static int track_again(struct tracking *t, const struct tracked *old, struct err
 	t->id = old->id;
 	snprintf(t->marks, sizeof t->marks, "%s", old->marks);
 	TRY(store_entry(t, e));
+	if (policy_keeps(&old->policy) && !policy_keeps(&t->o->policy))
+		TRY(keep_forget(t->d, old, e));
 	if (t->shape.direction == DIR_DOWN)
 		TRY(db_execf(t->d->db, e, "DELETE FROM main.\"%s\"", t->marks));
 	else if (!old->capture_ok)
@@ -244,14 +262,30 @@ static int finish(struct devdb *d, int rc, struct err *e)
 	return rc;
 }
 
+static int check_options(const struct track_options *o, struct err *e)
+{
+	const struct policy *p = &o->policy;
+
+	if (o->priority < 0 || o->priority > 9)
+		return err_set(e, NE_USAGE, "a priority is 0 to 9");
+	if (p->keep_ms < 0 || p->keep_rows < 0 || p->keep_bytes < 0 || p->pending_rows < 0 ||
+	    p->pending_bytes < 0)
+		return err_set(e, NE_USAGE, "an age or a number to keep is not negative");
+	if (!o->append && (policy_keeps(p) || p->drop_oldest))
+		return err_set(e, NE_USAGE, "only rows of append tables are ever deleted here");
+	if (p->drop_oldest && !p->pending_rows && !p->pending_bytes)
+		return err_set(e, NE_USAGE,
+			       "the oldest rows are dropped above a bound, and none is given");
+	return NE_OK;
+}
+
 int track_table(struct devdb *d, const char *table, const struct track_options *o, struct err *e)
 {
 	struct tracking t = {
 		.d = d, .o = o, .arena = {.max = 1 << 20}, .encoded = {.max = SHAPE_MAX_BYTES}};
 	int rc;
 
-	if (o->priority < 0 || o->priority > 9 || o->keep_ms < 0)
-		return err_set(e, NE_USAGE, "a priority is 0 to 9, an age to keep not negative");
+	TRY(check_options(o, e));
 	TRY(devdb_begin(d, e));
 	rc = finish(d, track_in_transaction(&t, table, e), e);
 	arena_free(&t.arena);

@@ -7,8 +7,8 @@
 struct track_options {
 	bool append;
 	enum shape_direction direction; /* append tables are always up */
-	int64_t keep_ms;
-	int priority; /* 0 … 9; default 5 for merge, 7 for append */
+	int priority;			/* 0 … 9; default 5 for merge, 7 for append */
+	struct policy policy;
 };
 
 /*

@@ -164,10 +164,10 @@ static void test_options(void **state)
 	(void)state;
 	run("CREATE TABLE t(id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES(1, 1)");
 	assert_int_equal(track_table(d, "t", &o, &err), NE_USAGE);
-	o = (struct track_options){.priority = 2, .keep_ms = 5000, .direction = DIR_UP};
+	o = (struct track_options){.priority = 2, .policy.pending_rows = 5000, .direction = DIR_UP};
 	OK(track_table(d, "t", &o, &err));
 	assert_int_equal(d->table[0].priority, 2);
-	assert_int_equal(d->table[0].keep_ms, 5000);
+	assert_int_equal(d->table[0].policy.pending_rows, 5000);
 	assert_int_equal(d->table[0].shape.direction, DIR_UP);
 	run("DELETE FROM neap_m1; UPDATE t SET a = 2");
 	o.priority = 3;

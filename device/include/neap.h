@@ -109,13 +109,18 @@ enum neap_direction { NEAP_BOTH, NEAP_UP, NEAP_DOWN };
 /* Begin with NEAP_TRACK_OPTIONS, then change members by name. */
 struct neap_track_options {
 	size_t size;
-	int append;	 /* rows are only inserted: telemetry, up only */
-	int direction;	 /* enum neap_direction; NEAP_BOTH or NEAP_UP for an append table */
-	int priority;	 /* 0 (first) to 9; −1 the default */
-	int64_t keep_ms; /* append: delete acknowledged rows older than this; 0 keeps all */
+	int append;    /* rows are only inserted: telemetry, up only */
+	int direction; /* enum neap_direction; NEAP_BOTH or NEAP_UP for an append table */
+	int priority;  /* 0 (first) to 9; −1 the default */
+	/* append: acknowledged rows are deleted here, the oldest first, once this much time is over
+	 * since, and while more than so many or so many bytes of them are left; 0 no limit */
+	int64_t keep_ms, keep_rows, keep_bytes;
+	/* with more pending than this the status says so; 0 no bound */
+	int64_t pending_rows, pending_bytes;
+	int drop_oldest; /* append: and the oldest pending rows are deleted unsent */
 };
 /* clang-format off */
-#define NEAP_TRACK_OPTIONS {sizeof(struct neap_track_options), 0, NEAP_BOTH, -1, 0}
+#define NEAP_TRACK_OPTIONS {sizeof(struct neap_track_options), 0, NEAP_BOTH, -1, 0, 0, 0, 0, 0, 0}
 /* clang-format on */
 
 /* `options` NULL: a merge table, both ways. Tracking again changes the options. */

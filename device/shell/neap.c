@@ -156,6 +156,11 @@ static void add_options(json_t *request, const struct neap_track_options *o)
 		json_object_set_new(request, "direction", json_string(directions[o->direction]));
 	json_object_set_new(request, "append", json_boolean(o->append));
 	json_object_set_new(request, "keep_ms", json_integer(o->keep_ms));
+	json_object_set_new(request, "keep_rows", json_integer(o->keep_rows));
+	json_object_set_new(request, "keep_bytes", json_integer(o->keep_bytes));
+	json_object_set_new(request, "pending_rows", json_integer(o->pending_rows));
+	json_object_set_new(request, "pending_bytes", json_integer(o->pending_bytes));
+	json_object_set_new(request, "drop_oldest", json_boolean(o->drop_oldest));
 	if (o->priority >= 0)
 		json_object_set_new(request, "priority", json_integer(o->priority));
 }

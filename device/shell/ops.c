@@ -40,6 +40,25 @@ static int optional_int(const json_t *request, const char *name, int64_t hi, int
 	return json_object_get(request, name) ? member_int(request, name, 0, hi, out, e) : NE_OK;
 }
 
+static int read_policy(const json_t *request, struct policy *p, struct err *e)
+{
+	const struct {
+		const char *name;
+		int64_t *out;
+	} limits[] = {
+		{"keep_ms", &p->keep_ms},
+		{"keep_rows", &p->keep_rows},
+		{"keep_bytes", &p->keep_bytes},
+		{"pending_rows", &p->pending_rows},
+		{"pending_bytes", &p->pending_bytes},
+	};
+
+	for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
+		TRY(optional_int(request, limits[i].name, INT64_MAX / 2, 0, limits[i].out, e));
+	p->drop_oldest = json_is_true(json_object_get(request, "drop_oldest"));
+	return NE_OK;
+}
+
 static int do_track(struct devdb *d, const json_t *request, struct err *e)
 {
 	struct track_options o = {.append = json_is_true(json_object_get(request, "append"))};
@@ -48,7 +67,7 @@ static int do_track(struct devdb *d, const json_t *request, struct err *e)
 
 	TRY(member_text(request, "table", table, sizeof table, e));
 	TRY(read_direction(request, &o, e));
-	TRY(optional_int(request, "keep_ms", INT64_MAX / 2, 0, &o.keep_ms, e));
+	TRY(read_policy(request, &o.policy, e));
 	TRY(optional_int(request, "priority", 9, o.append ? 7 : 5, &priority, e));
 	o.priority = (int)priority;
 	return track_table(d, table, &o, e);

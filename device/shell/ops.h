@@ -3,8 +3,9 @@
  * agent runs and the asking process does it itself. A request is a JSON object:
  *
  *   {"op": "status"} | {"op": "track", "table": T, "append": bool, "direction": "up"|"down"|"both",
- *   "keep_ms": N, "priority": N} | {"op": "untrack", "table": T} | {"op": "rejected", "retry":
- * bool, "forget": bool, "id": N} | {"op": "conflicts", "limit": N, "before": ID}
+ *   "keep_ms": N, "keep_rows": N, "keep_bytes": N, "pending_rows": N, "pending_bytes": N,
+ *   "drop_oldest": bool, "priority": N} | {"op": "untrack", "table": T} | {"op": "rejected",
+ * "retry": bool, "forget": bool, "id": N} | {"op": "conflicts", "limit": N, "before": ID}
  *
  * and sync, which only a node does. Members of track but the table may be left out, and limit and
  * before. rejected answers with "rows" (id, table, what, row, reason, at_ms; at most OPS_ROWS of

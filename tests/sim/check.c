@@ -256,6 +256,8 @@ void check_all(struct world *w)
 	}
 	for (unsigned i = 0; i < w->n_device && !w->failed; i++)
 		check_device(&w->device[i]);
+	for (unsigned i = 0; i < w->n_device && !w->failed; i++)
+		check_conflicts(w, store, &w->device[i]);
 	check_heads(w);
 	sqlite3_close(store);
 }

@@ -74,6 +74,7 @@ static void sum(const struct plan *p, const struct board *b, struct totals *t)
 		t->messages += one->messages;
 		t->steps += one->steps;
 		t->batches += one->batches;
+		t->conflicts += one->conflicts;
 	}
 }
 
@@ -179,4 +180,5 @@ void report(const struct plan *p, const struct totals *t)
 	       (unsigned long long)t->batches);
 	for (unsigned f = 0; f < FAULT_N; f++)
 		printf("  %8llu %s\n", (unsigned long long)t->fault[f], fault_name[f]);
+	printf("  %8llu lost writes on devices' lists\n", (unsigned long long)t->conflicts);
 }

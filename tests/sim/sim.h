@@ -83,7 +83,7 @@ extern const char *const fault_name[FAULT_N];
 /* What happened in the runs of a process, for the report at the end. */
 struct totals {
 	uint64_t fault[FAULT_N];
-	uint64_t seeds, app_rows, messages, steps, batches;
+	uint64_t seeds, app_rows, messages, steps, batches, conflicts;
 };
 
 /* Weather that a shorter trace may do without; bits of options.calm. */
@@ -362,5 +362,6 @@ void operator_write(struct world *w);
 
 /* check.c */
 void check_all(struct world *w);
+void check_conflicts(struct world *w, sqlite3 *store, struct sim_device *d);
 
 #endif
