@@ -270,6 +270,7 @@ static int note_row(struct merging *m, const struct row *in, const struct row *m
 		.kept = m->row.kept,
 	};
 
+	m->out->noted = true;
 	return note_lost(m->s, &merged, e);
 }
 

@@ -186,7 +186,7 @@ static int apply(struct step *s, const struct sender *from, struct store_site *s
 	}
 	if (c->why.code)
 		return 0;
-	if (effect.lost)
+	if (effect.noted)
 		TRY(conflicts_trim(s, from->us, e));
 	TRY(publish(s, from, c, &effect, e));
 	c->rejected = effect.rejected;

@@ -156,6 +156,7 @@ struct set_effect {
 	struct rows rows;	 /* what goes out; memory from in->work */
 	bool lost;		 /* something was not taken as sent (P5) */
 	const struct id *device; /* who sent the set */
+	bool noted;		 /* something went to the conflicts (J7) */
 	size_t n_row;
 	struct rejected_row *rejected;
 	size_t n_rejected;
