@@ -19,6 +19,7 @@ struct engine_break {
 	bool clear_early; /* marks are dropped at the ack, not when the cursor reaches its head */
 	bool trust_head;  /* P2: sync concludes from the retained head */
 	bool skip_own;	  /* P5: an own seq is skipped even if its marks were overtaken */
+	bool no_report;	  /* J7: what lost here before the server judged it is not reported */
 };
 
 /* A pending write of this device that lost to one of others, as neap_conflict keeps it. */

@@ -135,7 +135,8 @@ int engine_report(struct engine *en, struct err *e)
 {
 	struct flight *f;
 
-	if (!en->link || !en->welcomed || en->at.full || en->mono_ms < en->busy_until_ms)
+	if (!en->link || !en->welcomed || en->at.full || en->mono_ms < en->busy_until_ms ||
+	    en->cfg.broken.no_report)
 		return NE_OK;
 	if (!en->report && en->report_due)
 		TRY(cut_report(en, e));
@@ -160,7 +161,7 @@ int engine_unreported(struct engine *en, bool *any, struct err *e)
 	int64_t n = 0;
 
 	*any = false;
-	if (!en->report && !en->report_due)
+	if ((!en->report && !en->report_due) || en->cfg.broken.no_report)
 		return NE_OK;
 	if (en->report && en->report_backoff >= REPORT_IN_VAIN)
 		return NE_OK;

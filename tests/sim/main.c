@@ -37,6 +37,7 @@ static const struct {
 	{"no_correct", 0, AT(ingest_break, no_correct)},
 	{"no_term", 0, AT(ingest_break, no_term)},
 	{"no_successor", 0, AT(ingest_break, no_successor)},
+	{"no_report", AT(engine_break, no_report), 0},
 	{"ack_own_seq", 0, AT(ingest_break, ack_own_seq)},
 };
 
