@@ -82,6 +82,7 @@ struct f_pull {
 	struct position at;
 	struct slice token; /* continues within a seq; empty at a page's start */
 	uint64_t credit;    /* bytes the device takes now */
+	uint64_t upto;	    /* no row newer than this seq in the page; 0: all */
 };
 
 struct f_declare {

@@ -155,12 +155,14 @@ static int get_part(struct reader *r, struct f_part *f)
 
 static int get_pull(struct reader *r, struct f_pull *f)
 {
-	TRY(want(r, PULL_FIELDS));
+	if (r->fields != PULL_FIELDS && r->fields != PULL_UPTO_FIELDS)
+		return NE_MALFORMED;
 	TRY(get(r, &f->nonce));
 	TRY(get(r, &f->number));
 	TRY(get_position(r, &f->at));
 	TRY(cbor_get_bytes(&r->in, &f->token));
-	return get(r, &f->credit);
+	TRY(get(r, &f->credit));
+	return r->fields == PULL_UPTO_FIELDS ? get_id(r, &f->upto) : 0;
 }
 
 static int get_declare(struct reader *r, struct f_declare *f)

@@ -10,7 +10,15 @@
  * - A stamp needs no look at the row's other marks: whoever reads marks raises the clock above
  *   what it read, so only marks that nobody has read yet may stand out of order.
  * - Changes are found with IS NOT … COLLATE BINARY and typeof(): 1 and 1.0, 'a' and 'A' differ.
- * - One trigger with a UNION ALL of the changed columns costs least over narrow and wide tables.
+ * - One trigger with one mask of the changed columns costs least over narrow and wide tables.
+ * - ALTER TABLE … DROP COLUMN fails where a trigger names the column and no other meaning can be
+ *   found for the name. SQLite looks for it from the inside out, and takes NEW and OLD for the
+ *   trigger's row only where no table of that name has such a column. So the comparison stands in
+ *   a subquery of its own, and the SELECT around it has tables called new and old that have the
+ *   columns, too: as constants that are equal, in LEFT JOINs that SQLite leaves out as nothing of
+ *   them is used. Once a column is dropped it compares as unchanged.
+ * - The list of UPDATE OF says which columns there are: ALTER TABLE … RENAME COLUMN changes it, and
+ *   the names of the constants stay, so a rename can be told from a drop.
  */
 
 static const char *const suffixes[] = {"ins", "upd", "key", "del", "bin", "bup"};
@@ -193,30 +201,70 @@ static int put_delete_trigger(const struct marks_spec *m, struct buf *out)
 	return buf_printf(out, "END;\n");
 }
 
-static int put_update_trigger(const struct marks_spec *m, struct buf *out)
+/* A table called `alias` with columns of the same names, for a column that is dropped. */
+static int put_fallback(const struct marks_spec *m, const char *alias, unsigned from, unsigned to,
+			struct buf *out)
 {
-	if (m->n_col == 0)
-		return NE_OK;
-	TRY(put_head(m, "upd", "AFTER UPDATE", out));
-	TRY(buf_printf(out, " WHEN "));
-	TRY(put_guard(m, out));
-	TRY(put_key_not_null(m, "NEW", out));
-	TRY(buf_printf(out, " AND NOT "));
-	TRY(put_key_differs(m, out));
-	TRY(buf_printf(out, " BEGIN\n"));
+	TRY(buf_printf(out, " LEFT JOIN (SELECT id AS neap_id"));
+	for (unsigned i = from; i < to; i++) {
+		TRY(buf_printf(out, ", 0 AS "));
+		TRY(sql_put_name(out, m->fallback ? m->fallback[i].name : m->col[i].name));
+	}
+	return buf_printf(out, " FROM %s) AS %s ON %s.neap_id = 1", m->clock_from, alias, alias);
+}
+
+/* Marks those of the columns from … to − 1 that the update changed. */
+static int put_mark_changed(const struct marks_spec *m, unsigned from, unsigned to, struct buf *out)
+{
 	TRY(put_insert_into(m, out));
 	TRY(buf_printf(out, "SELECT "));
 	TRY(put_key(m, "NEW", out));
 	TRY(buf_printf(out, ", z.col, "));
 	TRY(put_clock(m, out));
 	TRY(buf_printf(out, " FROM ("));
-	for (unsigned i = 0; i < m->n_col; i++) {
-		TRY(buf_printf(out, i ? " UNION ALL SELECT %u WHERE " : "SELECT %u AS col WHERE ",
-			       i));
-		TRY(put_differs(m->col[i].name, out));
+	for (unsigned i = from; i < to; i++)
+		TRY(buf_printf(out, i > from ? " UNION ALL SELECT %u" : "SELECT %u AS col", i));
+	TRY(buf_printf(out, ") AS z"));
+	if (m->clock_from) {
+		TRY(put_fallback(m, "new", from, to, out));
+		TRY(put_fallback(m, "old", from, to, out));
 	}
-	TRY(buf_printf(out, ") AS z WHERE true"));
-	TRY(put_on_conflict(m, out));
+	TRY(buf_printf(out, " WHERE ((SELECT "));
+	for (unsigned i = from; i < to; i++) {
+		TRY(buf_printf(out, "%s(", i > from ? " | " : ""));
+		TRY(put_differs(m->col[i].name, out));
+		TRY(buf_printf(out, " << %u)", i - from));
+	}
+	TRY(buf_printf(out, ") >> (z.col - %u)) & 1", from));
+	return put_on_conflict(m, out);
+}
+
+/* Columns in one mask: an integer has 64 bits. */
+enum { MASK_COLUMNS = 32 };
+
+static int put_update_trigger(const struct marks_spec *m, struct buf *out)
+{
+	if (m->n_col == 0)
+		return NE_OK;
+	TRY(buf_printf(out, "CREATE TRIGGER \"%s_upd\" AFTER UPDATE OF ", m->prefix));
+	for (unsigned i = 0; i < m->n_col; i++) {
+		TRY(buf_printf(out, "%s", i ? ", " : ""));
+		TRY(sql_put_name(out, m->col[i].name));
+	}
+	TRY(buf_printf(out, " ON "));
+	TRY(sql_put_name(out, m->table));
+	TRY(buf_printf(out, " WHEN "));
+	TRY(put_guard(m, out));
+	TRY(put_key_not_null(m, "NEW", out));
+	TRY(buf_printf(out, " AND NOT "));
+	TRY(put_key_differs(m, out));
+	TRY(buf_printf(out, " BEGIN\n"));
+	for (unsigned from = 0; from < m->n_col; from += MASK_COLUMNS) {
+		unsigned left = m->n_col - from;
+
+		TRY(put_mark_changed(m, from, from + (left < MASK_COLUMNS ? left : MASK_COLUMNS),
+				     out));
+	}
 	return buf_printf(out, "END;\n");
 }
 

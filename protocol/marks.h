@@ -20,8 +20,12 @@
  * has the new spelling, the mark may have the old one.
  *
  * REPLACE through a UNIQUE index that is partial, on an expression or of another collation than its
- * column's is seen only with recursive_triggers on. The triggers name the columns, so ALTER TABLE …
- * DROP COLUMN needs them dropped first.
+ * column's is seen only with recursive_triggers on.
+ *
+ * ALTER TABLE … RENAME COLUMN, RENAME TO and, with clock_from, DROP COLUMN work with the triggers
+ * in place, and go on marking by the column's index as it was. A column added or renamed since the
+ * triggers were made is not covered yet: writes to the added one are not marked, the renamed one
+ * cannot be dropped.
  */
 #ifndef NEAP_PROTOCOL_MARKS_H
 #define NEAP_PROTOCOL_MARKS_H
@@ -42,8 +46,13 @@ struct marks_spec {
 	const char
 		*clock_sql; /* scalar SQL: the least stamp a write may get now; "0" on the server */
 	const char *gen_sql; /* scalar SQL: the current generation; "0" on the server */
-	/* If not NULL: a table of one row that clock_sql and gen_sql are expressions over. */
+	/*
+	 * If not NULL: a table of one row, its key `id` = 1, that clock_sql and gen_sql are
+	 * expressions over.
+	 */
 	const char *clock_from;
+	/* n_col names of columns when the triggers were made; NULL: as `col`. See marks.c. */
+	const struct shape_col *fallback;
 	const char *guard_sql; /* capture only while this holds; NULL: always */
 };
 

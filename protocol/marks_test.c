@@ -60,8 +60,8 @@ static void capture_guarded(struct marks_spec *m, const char *guard)
 	struct buf sql = {.max = 1 << 20};
 	struct err e;
 
-	run("CREATE TABLE IF NOT EXISTS neap_clock(offset_ms, floor, gen);"
-	    "DELETE FROM neap_clock; INSERT INTO neap_clock VALUES(0, 0, 7);");
+	run("CREATE TABLE IF NOT EXISTS neap_clock(id INTEGER PRIMARY KEY, offset_ms, floor, gen);"
+	    "DELETE FROM neap_clock; INSERT INTO neap_clock VALUES(1, 0, 0, 7);");
 	m->prefix = "neap_m1";
 	m->clock_sql = device_clock;
 	m->gen_sql = "gen";

@@ -216,6 +216,8 @@ static inline void say_up(struct buf *b, const struct frame *f)
 		say_position(b, &f->pull.at);
 		say_bytes(b, "token", f->pull.token);
 		SAY_NUMBERS(b, "credit", f->pull.credit);
+		if (f->pull.upto)
+			SAY_NUMBERS(b, "upto", f->pull.upto);
 		return;
 	case FRAME_CONFLICTS:
 		say_conflicts(b, &f->conflicts);

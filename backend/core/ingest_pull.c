@@ -197,8 +197,8 @@ int on_pull(struct step *s, const struct sender *from, const struct f_pull *p, s
 	TRY(position_ok(s, from, &p->at, &ok, e));
 	if (!ok)
 		return reset(s, from, p->nonce, e);
-	int rc = store_page(s->store, &from->us->u, p->at.cursor, p->token, page_budget(s, p),
-			    &s->in->work, &page, e);
+	int rc = store_page(s->store, &from->us->u, p->at.cursor, p->upto, p->token,
+			    page_budget(s, p), &s->in->work, &page, e);
 	if (rc == NE_MALFORMED) {
 		s->in->stats.malformed++;
 		return 0;

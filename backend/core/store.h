@@ -273,13 +273,13 @@ struct store_page {
 	struct store_table **table; /* of rows.table[i] */
 };
 /*
- * Current rows with seq > cursor in seq order, at most about `bytes` of them (always one row),
- * never splitting a seq but by token. `token` is one of a page from the same cursor, or empty.
- * NE_MALFORMED: not a token of ours. Memory from `a`.
+ * Current rows with seq > cursor, and not above `upto` if that is, in seq order, at most about
+ * `bytes` of them (always one row), never splitting a seq but by token. `token` is one of a page
+ * from the same cursor, or empty. NE_MALFORMED: not a token of ours. Memory from `a`.
  */
 NEAP_CHECK int store_page(struct store *s, const struct store_user *u, uint64_t cursor,
-			  struct slice token, size_t bytes, struct arena *a, struct store_page *out,
-			  struct err *e);
+			  uint64_t upto, struct slice token, size_t bytes, struct arena *a,
+			  struct store_page *out, struct err *e);
 
 /* ---- server-side SQL (J4) ---- */
 

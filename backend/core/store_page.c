@@ -33,6 +33,7 @@ struct pager {
 	struct taken **complete; /* end of the rows whose seqs are complete */
 	uint64_t complete_seq;	 /* the newest of them */
 	size_t rows, cells, bytes, budget;
+	uint64_t limit; /* rows with a newer seq are left out */
 };
 
 /* Where a seq continues: behind this key of this table. */
@@ -97,6 +98,7 @@ static int advance(struct pager *p, struct source *src, struct err *e)
 	TRY(db_step(p->s->db, src->st, &src->row, e));
 	if (src->row)
 		src->seq = column_u64(src->st, 0);
+	src->row = src->row && src->seq <= p->limit;
 	return 0;
 }
 
@@ -317,7 +319,7 @@ static int page(struct pager *p, uint64_t cursor, struct slice token, struct sto
 	for (size_t i = 0; i < p->n; i++)
 		TRY(start(p, &p->source[i], cursor, &m, e));
 	TRY(gather(p, m.given ? m.seq : 0, &more, e));
-	out->upto = more ? cursor : p->u->head;
+	out->upto = more ? cursor : p->limit < p->u->head ? p->limit : p->u->head;
 	if (more && p->complete_seq) {
 		/* What is there of the next seq waits for the next page. */
 		*p->complete = NULL;
@@ -328,10 +330,15 @@ static int page(struct pager *p, uint64_t cursor, struct slice token, struct sto
 	return build(p, out, e);
 }
 
-int store_page(struct store *s, const struct store_user *u, uint64_t cursor, struct slice token,
-	       size_t bytes, struct arena *a, struct store_page *out, struct err *e)
+int store_page(struct store *s, const struct store_user *u, uint64_t cursor, uint64_t upto,
+	       struct slice token, size_t bytes, struct arena *a, struct store_page *out,
+	       struct err *e)
 {
-	struct pager p = {.s = s, .u = u, .a = a, .budget = bytes};
+	struct pager p = {.s = s,
+			  .u = u,
+			  .a = a,
+			  .budget = bytes,
+			  .limit = upto > cursor ? upto : UINT64_MAX};
 
 	p.end = p.complete = &p.first;
 	*out = (struct store_page){.upto = cursor};

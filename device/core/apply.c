@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "device/core/apply_internal.h"
+#include "device/core/devdb_schema.h"
 
 enum { ASIDE_MEMORY = LIMIT_DECODED, ROW_MEMORY = 2 * LIMIT_DECODED };
 
@@ -134,7 +135,7 @@ static void take_mark(struct work *w, sqlite3_stmt *s)
 	}
 }
 
-static int read_marks(struct work *w, struct err *e)
+int work_read_marks(struct work *w, struct err *e)
 {
 	sqlite3_stmt *s = w->tg.sql.marks;
 	bool more = true;
@@ -221,14 +222,37 @@ static int look_parked(struct work *w, struct err *e)
 	return NE_OK;
 }
 
+/*
+ * Values that only a renamed column brought have stamp 0: they give way to any value that comes,
+ * but not to the row's existence alone.
+ */
+static void keep_defaults(struct work *w)
+{
+	bool comes[LIMIT_COLUMNS] = {false};
+
+	if (w->row.exist != EXIST_ALIVE || w->pending.has_exist)
+		return;
+	for (int i = 0; i < w->row.n_cell; i++)
+		comes[w->cell[i].col] = true;
+	for (int i = 0; i < w->pending.n_col; i++) {
+		if (w->has_mark[i] && !w->mark[i].stamp && !comes[i])
+			w->mark[i] = w->row.exist_reg;
+	}
+}
+
 static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, struct err *e)
 {
 	bool go = true;
 
 	map_row(w, in, n_theirs);
 	TRY(find_row(w, &w->pending.row_exists, e));
-	TRY(read_marks(w, e));
+	TRY(work_read_marks(w, e));
 	TRY(look_parked(w, e));
+	if (w->tg.compare && !w->parked)
+		return compare_row(w, e);
+	if (w->tg.compare_own && !w->parked)
+		TRY(compare_own(w, e));
+	keep_defaults(w);
 	w->plan = (struct apply_plan){.write = w->write, .drop_mark = w->drop};
 	merge_device(&w->pending, &w->row, &w->plan);
 	if (!w->joined)
@@ -261,7 +285,8 @@ static int apply_table(struct devdb *d, const struct table_rows *rows, bool full
 {
 	struct tracked *t = devdb_table_by_name(d, rows->shape->name);
 	struct work *w;
-	int64_t mode;
+	int64_t mode, known = -1;
+	bool comparing = false;
 	int rc;
 
 	if (!t || t->shape.kind != SHAPE_MERGE || t->shape.direction == DIR_UP ||
@@ -281,9 +306,13 @@ static int apply_table(struct devdb *d, const struct table_rows *rows, bool full
 	}
 	if (!rc && full)
 		rc = devdb_get(d, "full", &mode, e);
+	if (!rc && full)
+		rc = devdb_comparing(d, t->id, &comparing, &known, e);
 	if (!rc) {
 		w->tg.note_seen = full;
-		w->tg.save_lost = full && mode == 2;
+		w->tg.save_lost = full && (mode == 2 || comparing);
+		w->tg.compare = full && comparing && d->page_upto && known >= (int64_t)d->page_upto;
+		w->tg.compare_own = full && comparing && known >= 0 && !w->tg.compare;
 		if (map_columns(w, rows->shape))
 			rc = apply_all(w, rows, e);
 	}

@@ -3,6 +3,7 @@
 
 #include "device/core/apply_internal.h"
 #include "device/core/conflict.h"
+#include "device/core/devdb_schema.h"
 #include "protocol/conflict.h"
 
 enum { SWEEP_MAX = 1000, SWEEP_MEMORY = LIMIT_DECODED };
@@ -105,8 +106,12 @@ static bool receives(const struct tracked *t)
 
 int apply_full_begin(struct devdb *d, struct err *e)
 {
-	/* All that was parked comes again. */
-	TRY(db_exec(d->db, "DELETE FROM neap_seen; DELETE FROM neap_parked", e));
+	/* All that was parked comes again; in a table to be compared it is no row that is missing.
+	 */
+	TRY(db_exec(d->db,
+		    "DELETE FROM neap_seen; DELETE FROM neap_parked WHERE table_id NOT IN "
+		    "(SELECT table_id FROM neap_catchup WHERE mode = 2)",
+		    e));
 	for (size_t i = 0; i < d->n_table; i++) {
 		if (receives(&d->table[i]))
 			TRY(begin_table(d, &d->table[i], e));
@@ -198,6 +203,8 @@ static int remove_unseen(struct target *tg, const struct val *key, struct err *e
 	TRY(has_insert_mark(tg, key, &keep, e));
 	if (keep)
 		return NE_OK;
+	if (tg->compare)
+		return compare_unseen(tg, key, e);
 	memcpy(im.key, key, (size_t)tg->t->shape.n_key * sizeof(*key));
 	if (tg->save_lost) {
 		rc = sql_read(tg, &im, &a, &found, e);
@@ -225,13 +232,16 @@ static int sweep_table(struct devdb *d, struct tracked *t, bool save, struct uns
 		       struct applied *out, struct err *e)
 {
 	struct target tg;
-	bool yes;
+	bool yes, comparing;
+	int64_t known;
 
 	TRY(swept(d, t->id, &yes, e));
 	if (!yes)
 		return NE_OK;
 	TRY(target_open(&tg, d, t, out, e));
-	tg.save_lost = save;
+	TRY(devdb_comparing(d, t->id, &comparing, &known, e));
+	tg.save_lost = save || comparing;
+	tg.compare = comparing && known >= 0;
 	TRY(find_unseen(&tg, u, e));
 	if (!u->n)
 		return NE_OK;

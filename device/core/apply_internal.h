@@ -27,7 +27,9 @@ struct target {
 	bool any_marks, any_parked;
 	bool refused;	/* the server refused what is pending of the row under way */
 	bool note_seen; /* a full pull: remember the keys */
-	bool save_lost; /* … that answers a reset: keep what is overwritten (P8) */
+	bool compare; /* … of a table that lost its capture: rows are what was known before it */
+	bool compare_own; /* … rows newer than that: only what this site wrote was known */
+	bool save_lost;	  /* … that answers a reset: keep what is overwritten (P8) */
 	struct applied *out;
 };
 
@@ -117,6 +119,16 @@ NEAP_CHECK int note_swept(struct target *tg, const struct val *key, struct err *
 
 /* apply_refused.c: before marks are dropped, keeps own writes that the server refused. */
 NEAP_CHECK int keep_refused(struct work *w, struct err *e);
+
+/* apply_compare.c: what the server has of a row against what the app made of it unseen (J5). */
+NEAP_CHECK int compare_row(struct work *w, struct err *e);
+/* The same of a row that changed since, where its registers are of our own writes. */
+NEAP_CHECK int compare_own(struct work *w, struct err *e);
+/* Marks a row that the server does not have as an insert. */
+NEAP_CHECK int compare_unseen(struct target *tg, const struct val *key, struct err *e);
+
+/* apply.c: the marks of the row under way, as they are now. */
+NEAP_CHECK int work_read_marks(struct work *w, struct err *e);
 
 /* apply_write.c: the row under way, as planned. */
 NEAP_CHECK int work_write(struct work *w, struct err *e);

@@ -179,15 +179,105 @@ static int put_append_key(const struct shape *s, int64_t id, const char *name, s
 	return rc ? rc : buf_printf(out, "END;\n");
 }
 
-int capture_triggers_sql(const struct shape *s, int64_t id, const char *name, struct buf *out,
-			 struct err *e)
+int capture_triggers_since_sql(const struct shape *s, const struct shape_col *fallback, int64_t id,
+			       const char *name, struct buf *out, struct err *e)
 {
 	struct marks_spec m = capture_marks_spec(s, name);
+
+	m.fallback = fallback;
 
 	if (s->kind == SHAPE_MERGE) /* what only comes down is not captured */
 		return s->direction == DIR_DOWN ? NE_OK : marks_create_triggers_sql(&m, out, e);
 	TRY(too_long(s, put_append_insert(s, id, name, out), e));
 	return too_long(s, put_append_key(s, id, name, out), e);
+}
+
+int capture_triggers_sql(const struct shape *s, int64_t id, const char *name, struct buf *out,
+			 struct err *e)
+{
+	return capture_triggers_since_sql(s, NULL, id, name, out, e);
+}
+
+/* A trigger's text, or the table it is on; empty if there is none. */
+static int read_trigger(struct db *db, const char *name, const char *suffix, bool table,
+			struct arena *a, struct slice *out, struct err *e)
+{
+	char trigger[48];
+	sqlite3_stmt *st;
+	bool row;
+	int rc = NE_OK;
+
+	snprintf(trigger, sizeof trigger, "%s_%s", name, suffix);
+	*out = (struct slice){0};
+	TRY(db_prepare(db,
+		       "SELECT sql, tbl_name FROM main.sqlite_schema WHERE type = 'trigger' AND "
+		       "name = ?1",
+		       &st, e));
+	sqlite3_bind_text(st, 1, trigger, -1, SQLITE_STATIC);
+	TRY(db_step(db, st, &row, e));
+	if (row) {
+		const unsigned char *text = sqlite3_column_text(st, table);
+		size_t len = (size_t)sqlite3_column_bytes(st, table);
+
+		*out = arena_copy(a, slice_of(text, len));
+		rc = out->at ? NE_OK : err_set(e, NE_MEMORY, "no memory for a trigger's text");
+	}
+	sqlite3_reset(st);
+	return rc;
+}
+
+/* Takes one name in double quotes off the front of `left`. */
+static bool take_name(struct slice *left, struct arena *a, struct slice *out)
+{
+	uint8_t *to = arena_alloc(a, left->len + 1);
+	size_t i = 1, n = 0;
+
+	if (!to || left->len < 2 || left->at[0] != '"')
+		return false;
+	while (i < left->len &&
+	       (left->at[i] != '"' || (i + 1 < left->len && left->at[i + 1] == '"'))) {
+		i += left->at[i] == '"';
+		to[n++] = left->at[i++];
+	}
+	if (i >= left->len)
+		return false;
+	*out = slice_of(to, n);
+	*left = slice_of(left->at + i + 1, left->len - i - 1);
+	return true;
+}
+
+static bool take_text(struct slice *left, const char *text)
+{
+	size_t n = strlen(text);
+
+	if (left->len < n || memcmp(left->at, text, n))
+		return false;
+	*left = slice_of(left->at + n, left->len - n);
+	return true;
+}
+
+int capture_installed_columns(struct db *db, const char *name, uint16_t n, struct arena *a,
+			      struct shape_col *out, bool *known, struct err *e)
+{
+	struct slice left, prefix;
+
+	*known = false;
+	TRY(read_trigger(db, name, "upd", false, a, &left, e));
+	if (!left.len || !take_text(&left, "CREATE TRIGGER ") || !take_name(&left, a, &prefix) ||
+	    !take_text(&left, " AFTER UPDATE OF "))
+		return NE_OK;
+	for (uint16_t i = 0; i < n; i++) {
+		if ((i && !take_text(&left, ", ")) || !take_name(&left, a, &out[i].name))
+			return NE_OK;
+	}
+	*known = take_text(&left, " ON ");
+	return NE_OK;
+}
+
+int capture_installed_table(struct db *db, const char *name, struct arena *a, struct slice *out,
+			    struct err *e)
+{
+	return read_trigger(db, name, "ins", true, a, out, e);
 }
 
 static int put_installed(struct db *db, const char *trigger, struct slice table, struct buf *out,

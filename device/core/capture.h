@@ -21,6 +21,21 @@ NEAP_CHECK int capture_table_sql(const struct shape *s, const char *name, struct
 /* The CREATE TRIGGER statements of table `id`, each ending in ";\n", as SQLite keeps them. */
 NEAP_CHECK int capture_triggers_sql(const struct shape *s, int64_t id, const char *name,
 				    struct buf *out, struct err *e);
+/* The same as SQLite keeps them after the columns of the table were renamed from `fallback`. */
+NEAP_CHECK int capture_triggers_since_sql(const struct shape *s, const struct shape_col *fallback,
+					  int64_t id, const char *name, struct buf *out,
+					  struct err *e);
+/*
+ * The names that the columns outside the key have by the triggers installed: `n` of them, as they
+ * were captured, with what was renamed since; dropped ones still there. Memory from `a`. *known is
+ * false where no trigger tells.
+ */
+NEAP_CHECK int capture_installed_columns(struct db *db, const char *name, uint16_t n,
+					 struct arena *a, struct shape_col *out, bool *known,
+					 struct err *e);
+/* The table that the triggers are on; empty if there are none. Memory from `a`. */
+NEAP_CHECK int capture_installed_table(struct db *db, const char *name, struct arena *a,
+				       struct slice *out, struct err *e);
 /* The same of what is installed on table `table` now; missing ones are missing from it. */
 NEAP_CHECK int capture_installed_sql(struct db *db, const char *name, struct slice table,
 				     struct buf *out, struct err *e);

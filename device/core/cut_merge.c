@@ -155,6 +155,18 @@ static void all_cells(struct scan *x, struct cell *cell)
 		cell[x->g.col[i]].reg = later(x->g.reg[i], x->g.exist);
 }
 
+/*
+ * A value that only a renamed column brought: pending below all others until here. The server takes
+ * no cell that is older than its row.
+ */
+static void stamp_defaults(struct scan *x)
+{
+	for (uint16_t i = 0; !x->g.has_exist && i < x->g.n_cell; i++) {
+		if (x->g.reg[i].stamp == 0)
+			x->g.reg[i].stamp = x->c->clock.floor;
+	}
+}
+
 static int copy_cells(struct scan *x, sqlite3_stmt *row, struct row *out, struct err *e)
 {
 	uint16_t n = x->g.has_exist ? x->s->n_col : x->g.n_cell;
@@ -164,6 +176,7 @@ static int copy_cells(struct scan *x, sqlite3_stmt *row, struct row *out, struct
 		return full_arena(x, e);
 	if (x->g.has_exist)
 		all_cells(x, cell);
+	stamp_defaults(x);
 	for (uint16_t i = 0; i < n; i++) {
 		struct val v;
 

@@ -29,6 +29,8 @@ static const char schema_sql[] =
 	"CREATE TABLE neap_append(id INTEGER PRIMARY KEY, gen INTEGER NOT NULL,"
 	" high INTEGER NOT NULL, cut_from INTEGER NOT NULL, acked INTEGER NOT NULL,"
 	" numbered INTEGER NOT NULL);"
+	"CREATE TABLE neap_catchup(table_id INTEGER PRIMARY KEY, mode INTEGER NOT NULL,"
+	" known INTEGER NOT NULL, begun INTEGER NOT NULL);"
 	"CREATE TABLE neap_identity(table_id INTEGER NOT NULL, kind INTEGER NOT NULL,"
 	" hi INTEGER NOT NULL, site INTEGER NOT NULL, gen INTEGER NOT NULL,"
 	" PRIMARY KEY(table_id, kind, hi)) WITHOUT ROWID;"

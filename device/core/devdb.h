@@ -68,6 +68,7 @@ struct devdb {
 	struct id user, device;
 	uint64_t site;
 	struct arena schema;
+	uint64_t page_upto;	/* of the page being applied: no row in it is newer; 0: unknown */
 	int64_t schema_version; /* PRAGMA schema_version at the last reload */
 	int conflict_todo;	/* enum conflict_todo of new records: whether anyone listens */
 };
@@ -88,9 +89,9 @@ NEAP_CHECK int devdb_init(const char *path, const char *vfs, const char *user, c
 			  uint64_t site, struct err *e);
 
 /*
- * Reads neap_table again and checks every table's capture triggers; after any schema change. A
- * table that only got columns (ALTER TABLE … ADD COLUMN) gets new triggers, its new shape, and
- * marks on what was written to the new columns meanwhile. Opens a transaction if none is open.
+ * Reads neap_table again and looks at every table and its capture triggers; after any schema
+ * change. What the app's ALTER TABLE or a migration did is put in order as devdb_schema.h says.
+ * Opens a transaction if none is open.
  */
 NEAP_CHECK int devdb_reload(struct devdb *d, struct err *e);
 

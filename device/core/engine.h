@@ -149,7 +149,8 @@ struct engine_status {
 	int64_t pending_rows, pending_bytes, oldest_pending_ms;
 	int64_t parked_rows, rejected_rows;
 	uint64_t bad_frames;
-	int problem; /* enum ne of what is in the way; NE_OK */
+	bool comparing; /* a table is compared with the server: problem is NE_CAPTURE until it is */
+	int problem;	/* enum ne of what is in the way; NE_OK */
 	char reason[200];
 	char next_step[200];
 };

@@ -63,6 +63,7 @@ struct question {
 	bool clean; /* asked when nothing was pending nor in flight */
 	uint64_t nonce;
 	struct position at; /* as asked */
+	uint64_t upto;	    /* no newer rows were asked for; 0: all */
 	uint64_t site;
 	uint64_t last_number; /* hello: newest given out when it was asked */
 	uint64_t head;	      /* the hint when it was asked */

@@ -17,6 +17,28 @@ void engine_want_pull(struct engine *en, uint64_t ms)
 		en->pull_at_ms = at;
 }
 
+/*
+ * In a full pull: the next position at which a table lost its capture. Rows up to there the device
+ * knew, later ones it never saw, so no page holds both. 0: there is none.
+ */
+static int next_known(struct engine *en, uint64_t *upto, struct err *e)
+{
+	sqlite3_stmt *s;
+	bool row;
+
+	*upto = 0;
+	if (!en->at.full)
+		return NE_OK;
+	TRY(db_prepare(en->d->db,
+		       "SELECT min(known) FROM neap_catchup WHERE mode = 2 AND known > ?1", &s, e));
+	sqlite3_bind_int64(s, 1, (int64_t)en->at.cursor);
+	TRY(db_step(en->d->db, s, &row, e));
+	if (row)
+		*upto = (uint64_t)sqlite3_column_int64(s, 0);
+	sqlite3_reset(s);
+	return NE_OK;
+}
+
 int engine_ask_pull(struct engine *en, struct err *e)
 {
 	struct frame f = {.type = FRAME_PULL};
@@ -25,12 +47,14 @@ int engine_ask_pull(struct engine *en, struct err *e)
 	TRY(engine_clean(en, &clean, e));
 	en->pull_at_ms = NEVER_MS;
 	engine_question_open(en, &en->pull, clean);
+	TRY(next_known(en, &en->pull.upto, e));
 	f.pull = (struct f_pull){
 		.nonce = en->pull.nonce,
 		.number = ++en->pull_number,
 		.at = en->at,
 		.token = buf_slice(&en->token),
 		.credit = PULL_CREDIT,
+		.upto = en->pull.upto,
 	};
 	return engine_publish(en, &f, e);
 }
@@ -99,8 +123,10 @@ static int finish_full(struct engine *en, struct err *e)
 	}
 	TRY(devdb_begin(en->d, e));
 	TRY(engine_put_position(en, &at, en->hold, e));
+	TRY(db_exec(en->d->db, "DELETE FROM neap_catchup WHERE begun", e));
 	TRY(devdb_commit(en->d, e));
 	en->at = at;
+	en->dirty = true;
 	en->save_lost = false;
 	return NE_OK;
 }
@@ -114,7 +140,10 @@ static int take_page(struct engine *en, const struct f_page *p, const struct row
 	at.cursor = p->upto;
 	buf_clear(&en->token);
 	TRY(buf_put(&en->token, p->token.at, p->token.len));
-	TRY(engine_apply(en, rows, &at, p->head > en->hold ? p->head : en->hold, e));
+	en->d->page_upto = q.upto;
+	int rc = engine_apply(en, rows, &at, p->head > en->hold ? p->head : en->hold, e);
+	en->d->page_upto = 0;
+	TRY(rc);
 	engine_drop_heard(en, en->at.cursor);
 	if (en->at.full && !p->token.len && en->at.cursor >= en->hold)
 		TRY(finish_full(en, e));

@@ -151,6 +151,24 @@ static bool covers(const struct buf *pulled, const uint8_t *id)
 	return false;
 }
 
+/* A table that was gone or without capture, and is in order again. */
+static int catchup_waits(struct engine *en, bool *any, struct err *e)
+{
+	for (size_t i = 0; i < en->d->n_table && !*any; i++) {
+		sqlite3_stmt *s;
+
+		if (!en->d->table[i].capture_ok)
+			continue;
+		TRY(db_prepare(en->d->db,
+			       "SELECT 1 FROM neap_catchup WHERE table_id = ?1 AND NOT begun", &s,
+			       e));
+		sqlite3_bind_int64(s, 1, en->d->table[i].id);
+		TRY(db_step(en->d->db, s, any, e));
+		sqlite3_reset(s);
+	}
+	return NE_OK;
+}
+
 int engine_new_tables(struct engine *en, bool *any, struct err *e)
 {
 	struct buf now = {.max = SHAPES_TEXT + 1}, pulled = {.max = SHAPES_TEXT + 1};
@@ -161,6 +179,8 @@ int engine_new_tables(struct engine *en, bool *any, struct err *e)
 		rc = devdb_get_text(en->d, "pulled", &pulled, e);
 	for (size_t i = 0; !rc && i + SHAPE_TEXT <= now.len; i += SHAPE_TEXT)
 		*any |= !covers(&pulled, now.at + i);
+	if (!rc)
+		rc = catchup_waits(en, any, e);
 	buf_free(&now);
 	buf_free(&pulled);
 	return rc;
@@ -209,6 +229,20 @@ static int set_pulled(struct engine *en, struct err *e)
 	return rc;
 }
 
+/* What was known when capture was lost says nothing of another store, or another past. */
+static int begin_catchup(struct engine *en, bool save, struct err *e)
+{
+	if (save)
+		TRY(db_exec(en->d->db, "UPDATE neap_catchup SET known = -1", e));
+	for (size_t i = 0; i < en->d->n_table; i++) {
+		if (en->d->table[i].capture_ok)
+			TRY(db_execf(en->d->db, e,
+				     "UPDATE neap_catchup SET begun = 1 WHERE table_id = %lld",
+				     (long long)en->d->table[i].id));
+	}
+	return NE_OK;
+}
+
 int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t head, bool save,
 		      struct err *e)
 {
@@ -224,6 +258,7 @@ int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t
 	/* A restored store may not have what it had noted: it is reported again. */
 	if (save)
 		TRY(devdb_set(en->d, "conflict_noted", 0, e));
+	TRY(begin_catchup(en, save, e));
 	TRY(apply_full_begin(en->d, e));
 	TRY(devdb_commit(en->d, e));
 	en->at = at;

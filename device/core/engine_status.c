@@ -1,6 +1,7 @@
 /* What a person may want to know: how much is pending, and what is in the way. */
 #include <stdio.h>
 
+#include "device/core/devdb_schema.h"
 #include "device/core/engine_internal.h"
 
 enum { CLOCK_OFF_MS = 24 * 3600 * 1000 };
@@ -57,6 +58,24 @@ static bool capture_broken(const struct engine *en, struct engine_status *out)
 	return false;
 }
 
+/* Capture is in order again, and what it missed is being looked for. */
+static int comparing(struct engine *en, struct engine_status *out, struct err *e)
+{
+	for (size_t i = 0; i < en->d->n_table && !out->comparing; i++) {
+		const struct tracked *t = &en->d->table[i];
+		int64_t known;
+
+		TRY(devdb_comparing(en->d, t->id, &out->comparing, &known, e));
+		if (!out->comparing)
+			continue;
+		snprintf(out->reason, sizeof(out->reason),
+			 "capture of table %.*s was lost: it has to be compared with the server",
+			 (int)t->shape.name.len, (const char *)t->shape.name.at);
+		say(out, NE_CAPTURE, "nothing to do but to sync: what it missed is sent then");
+	}
+	return NE_OK;
+}
+
 /* The newest of the rows rejected, or else of those parked. */
 static int rows_waiting(struct engine *en, struct engine_status *out, struct err *e)
 {
@@ -102,6 +121,9 @@ static int clock_off(struct engine *en, struct engine_status *out, struct err *e
 static int find_problem(struct engine *en, struct engine_status *out, struct err *e)
 {
 	if (capture_broken(en, out))
+		return NE_OK;
+	TRY(comparing(en, out, e));
+	if (out->comparing)
 		return NE_OK;
 	if (en->problem) {
 		snprintf(out->reason, sizeof(out->reason), "%s", en->reason);

@@ -194,6 +194,7 @@ static int forget_table(struct devdb *d, const struct tracked *t, struct err *e)
 	TRY(capture_drop_triggers(d->db, t->marks, e));
 	TRY(db_execf(d->db, e, "DROP TABLE IF EXISTS main.\"%s\"", t->marks));
 	TRY(db_execf(d->db, e, "DELETE FROM neap_identity WHERE table_id = %" PRId64, t->id));
+	TRY(db_execf(d->db, e, "DELETE FROM neap_catchup WHERE table_id = %" PRId64, t->id));
 	return db_execf(d->db, e,
 			"DELETE FROM neap_table WHERE id = %" PRId64
 			"; DELETE FROM neap_append WHERE id = %" PRId64
@@ -205,13 +206,44 @@ static int forget_table(struct devdb *d, const struct tracked *t, struct err *e)
 			t->id, t->id, t->id, t->id, t->id, t->id, t->id);
 }
 
-/* Capture had been lost: what the table holds now goes out as new (rule J5: the device wins). */
-static int mark_after_loss(struct tracking *t, struct err *e)
+static void make(struct tracking *t, struct tracked *out)
 {
-	if (t->shape.kind == SHAPE_APPEND)
+	out->id = t->id;
+	out->shape = t->shape;
+	out->capture_ok = true;
+	out->reason[0] = '\0';
+	snprintf(out->marks, sizeof out->marks, "%s", t->marks);
+}
+
+int track_replaced(struct devdb *d, struct tracked *t, const struct shape *now, struct err *e)
+{
+	struct track_options o = {.priority = t->priority, .policy = t->policy};
+	struct tracking x = {.d = d, .o = &o, .shape = *now, .encoded = {.max = SHAPE_MAX_BYTES}};
+	int rc = shape_encode(&x.shape, &x.encoded, e);
+
+	d->n_table--; /* it makes room for itself */
+	if (!rc)
+		rc = forget_table(d, t, e);
+	if (!rc)
+		rc = track_new(&x, e);
+	d->n_table++;
+	if (!rc)
+		make(&x, t);
+	if (!rc) {
+		t->encoded_shape = arena_copy(&d->schema, buf_slice(&x.encoded));
+		rc = t->encoded_shape.at ? NE_OK : err_set(e, NE_MEMORY, "no memory for a shape");
+	}
+	buf_free(&x.encoded);
+	return rc;
+}
+
+/* Rows whose numbers were missed: what the table holds and has no number is taken as new. */
+static int number_after_loss(struct tracking *t, struct err *e)
+{
+	if (t->shape.kind != SHAPE_APPEND || t->shape.key_is_number)
 		return NE_OK;
-	TRY(db_execf(t->d->db, e, "DELETE FROM main.\"%s\" WHERE col <> %d", t->marks, MARK_EXIST));
-	return mark_all(t, capture_clock_sql, e);
+	TRY(db_execf(t->d->db, e, "DELETE FROM main.\"%s\"", t->marks));
+	return number_all(t, e);
 }
 
 static int track_again(struct tracking *t, const struct tracked *old, struct err *e)
@@ -228,7 +260,7 @@ static int track_again(struct tracking *t, const struct tracked *old, struct err
 	if (t->shape.direction == DIR_DOWN)
 		TRY(db_execf(t->d->db, e, "DELETE FROM main.\"%s\"", t->marks));
 	else if (!old->capture_ok)
-		TRY(mark_after_loss(t, e));
+		TRY(number_after_loss(t, e));
 	return capture_install(t->d->db, &t->shape, t->id, t->marks, e);
 }
 

@@ -20,6 +20,12 @@ struct track_options {
  */
 NEAP_CHECK int track_table(struct devdb *d, const char *table, const struct track_options *o,
 			   struct err *e);
+/*
+ * The app replaced the table of `t` by one with another key, `now`: tracks it anew with the same
+ * options, and makes `t` that. In the caller's transaction. As track_table.
+ */
+NEAP_CHECK int track_replaced(struct devdb *d, struct tracked *t, const struct shape *now,
+			      struct err *e);
 /* Removes capture, marks and the entry; the app's rows stay. NE_NOT_FOUND. */
 NEAP_CHECK int untrack_table(struct devdb *d, const char *table, struct err *e);
 

@@ -97,7 +97,9 @@ static void report(struct node *n, struct sync *s, const struct engine_status *s
 
 	if (progressed(s, st))
 		s->since_ms = mono_ms();
-	if (st->problem == NE_CAPTURE)
+	if (st->problem == NE_CAPTURE && !st->comparing)
+		end(n, s, verdict(st, &e), e.text);
+	else if (!s->patient && mono_ms() - s->since_ms > STALL_MS && st->comparing)
 		end(n, s, verdict(st, &e), e.text);
 	else if (!s->patient && mono_ms() - s->since_ms > STALL_MS)
 		end(n, s, NE_TIMEOUT, "the server does not answer");

@@ -1,0 +1,113 @@
+/*
+ * A table whose capture was lost for a while (create, copy, drop, rename) against what the server
+ * had when it was lost: what differs was written here unseen, and is pending from now on (J5).
+ */
+#include "device/core/apply_internal.h"
+#include "device/core/capture.h"
+
+enum { SQL_MAX = 16 * 1024 };
+
+static int put_mark(const struct tracked *t, struct buf *out)
+{
+	TRY(buf_printf(out, "INSERT INTO main.\"%s\" VALUES(", t->marks));
+	for (int i = 0; i < t->shape.n_key; i++)
+		TRY(buf_printf(out, "?%d, ", i + 2));
+	return buf_printf(out, "?1, %s, (SELECT gen FROM neap_clock), NULL) ON CONFLICT DO NOTHING",
+			  capture_clock_sql);
+}
+
+static int mark(struct target *tg, const struct val *key, int col, struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX};
+	sqlite3_stmt *s = NULL;
+	int rc = put_mark(tg->t, &sql);
+
+	rc = rc ? rc : buf_terminate(&sql);
+	rc = rc ? err_set(e, rc, "no memory for an SQL text")
+		: db_prepare(tg->d->db, (const char *)sql.at, &s, e);
+	buf_free(&sql);
+	TRY(rc);
+	if (sqlite3_bind_int(s, 1, col))
+		return db_error(tg->d->db, e, "marking a row");
+	TRY(sql_bind_key(tg->d, s, 2, tg->t, key, e));
+	TRY(db_run(tg->d->db, s, e));
+	sqlite3_clear_bindings(s);
+	return NE_OK;
+}
+
+/* A column that the server has no value of was never written there: a value here is news. */
+static int compare_cells(struct work *w, struct err *e)
+{
+	const struct shape *s = &w->tg.t->shape;
+	struct image own = {0};
+	const struct val *theirs[LIMIT_COLUMNS] = {0};
+	bool found;
+
+	for (int i = 0; i < s->n_key; i++)
+		own.key[i] = w->image.key[i];
+	TRY(sql_read(&w->tg, &own, &w->row_arena, &found, e));
+	for (int i = 0; i < w->row.n_cell; i++)
+		theirs[w->cell[i].col] = &w->cell[i].val;
+	for (int i = 0; found && i < s->n_col; i++) {
+		bool same =
+			theirs[i] ? val_eq(theirs[i], &own.val[i]) : own.val[i].type == VAL_NULL;
+
+		if (!same && !w->has_mark[i])
+			TRY(mark(&w->tg, w->image.key, i, e));
+	}
+	return NE_OK;
+}
+
+int compare_row(struct work *w, struct err *e)
+{
+	/* A row here that the server deleted is found as one that it does not have. */
+	if (w->row.exist != EXIST_ALIVE)
+		return NE_OK;
+	if (!w->pending.row_exists)
+		return w->pending.has_exist ? NE_OK : mark(&w->tg, w->image.key, MARK_EXIST, e);
+	if (!w->pending.has_exist)
+		TRY(compare_cells(w, e));
+	return seen_note(&w->tg, &w->image, e);
+}
+
+static int own_cells(struct work *w, bool *any, struct err *e)
+{
+	const struct shape *s = &w->tg.t->shape;
+	struct image own = {0};
+	bool found;
+
+	for (int i = 0; i < s->n_key; i++)
+		own.key[i] = w->image.key[i];
+	TRY(sql_read(&w->tg, &own, &w->row_arena, &found, e));
+	for (int i = 0; found && i < w->row.n_cell; i++) {
+		const struct cell *c = &w->cell[i];
+
+		if (c->reg.site != w->tg.d->site || w->has_mark[c->col] ||
+		    val_eq(&c->val, &own.val[c->col]))
+			continue;
+		TRY(mark(&w->tg, w->image.key, c->col, e));
+		*any = true;
+	}
+	return NE_OK;
+}
+
+int compare_own(struct work *w, struct err *e)
+{
+	bool any = false;
+
+	if (w->row.exist != EXIST_ALIVE || w->pending.has_exist)
+		return NE_OK;
+	if (w->pending.row_exists) {
+		TRY(own_cells(w, &any, e));
+	} else if (w->row.exist_reg.site == w->tg.d->site) {
+		TRY(mark(&w->tg, w->image.key, MARK_EXIST, e));
+		any = true;
+	}
+	w->tg.any_marks |= any;
+	return any ? work_read_marks(w, e) : NE_OK;
+}
+
+int compare_unseen(struct target *tg, const struct val *key, struct err *e)
+{
+	return mark(tg, key, MARK_EXIST, e);
+}

@@ -1,0 +1,469 @@
+#include "device/core/devdb_schema.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "device/core/capture.h"
+#include "device/core/track.h"
+
+enum { SQL_MAX_BYTES = 4 << 20, SHAPE_MAX_BYTES = 1 << 20 };
+
+/* One look at one table. */
+struct look {
+	struct devdb *d;
+	struct tracked *t;
+	struct shape now;	 /* as the catalogue has it */
+	struct shape was;	 /* as stored, under the names that its columns have by now */
+	int to[LIMIT_COLUMNS];	 /* column of `was` → of `now`; −1 dropped */
+	int from[LIMIT_COLUMNS]; /* column of `now` → of `was`; −1 added */
+	struct buf sql;
+};
+
+static void broken(struct tracked *t, const char *reason)
+{
+	t->capture_ok = false;
+	snprintf(t->reason, sizeof t->reason, "%s", reason);
+}
+
+static int run(struct look *l, int put_rc, struct err *e)
+{
+	if (put_rc)
+		return err_set(e, put_rc, "the SQL for a changed table does not fit");
+	return capture_exec(l->d->db, &l->sql, e);
+}
+
+static int write_shape(struct devdb *d, int64_t id, const struct shape *now, struct slice bytes,
+		       struct err *e)
+{
+	sqlite3_stmt *s;
+	int rc;
+
+	TRY(db_prepare(d->db, "UPDATE neap_table SET shape = ?2, name = ?3 WHERE id = ?1", &s, e));
+	sqlite3_bind_int64(s, 1, id);
+	sqlite3_bind_blob(s, 2, bytes.at, (int)bytes.len, SQLITE_STATIC);
+	sqlite3_bind_text(s, 3, (const char *)now->name.at, (int)now->name.len, SQLITE_STATIC);
+	rc = db_run(d->db, s, e);
+	sqlite3_clear_bindings(s);
+	return rc;
+}
+
+/* Takes `now` as the table's shape, here and in neap_table, if it is another one. */
+static int store_shape(struct look *l, struct err *e)
+{
+	struct buf bytes = {.max = SHAPE_MAX_BYTES};
+	int rc = shape_encode(&l->now, &bytes, e);
+
+	if (!rc && !slice_eq(buf_slice(&bytes), l->t->encoded_shape)) {
+		rc = write_shape(l->d, l->t->id, &l->now, buf_slice(&bytes), e);
+		l->t->encoded_shape = arena_copy(&l->d->schema, buf_slice(&bytes));
+		if (!rc && !l->t->encoded_shape.at)
+			rc = err_set(e, NE_MEMORY, "no memory for the shapes of tables");
+	}
+	if (!rc)
+		l->t->shape = l->now;
+	buf_free(&bytes);
+	return rc;
+}
+
+/* ---- what became of the table ---- */
+
+/* Reads the table under its name, or under the one to which its triggers moved. *there. */
+static int read_now(struct look *l, bool *there, struct err *e)
+{
+	struct track_options o = {.append = l->t->shape.kind == SHAPE_APPEND,
+				  .direction = l->t->shape.direction};
+	struct slice names[2] = {l->t->shape.name};
+	struct err why;
+	char name[LIMIT_NAME + 1];
+	int rc = NE_NOT_FOUND;
+
+	*there = false;
+	TRY(capture_installed_table(l->d->db, l->t->marks, &l->d->schema, &names[1], e));
+	for (int i = 0; i < 2 && rc == NE_NOT_FOUND; i++) {
+		if (!names[i].len || names[i].len > LIMIT_NAME)
+			continue;
+		/* Another tracked table may have taken the name meanwhile. */
+		if (i == 1 && devdb_table_by_name(l->d, names[1]) &&
+		    devdb_table_by_name(l->d, names[1]) != l->t)
+			continue;
+		snprintf(name, sizeof name, "%.*s", (int)names[i].len, (const char *)names[i].at);
+		rc = track_read_shape(l->d->db, name, &o, &l->d->schema, &l->now, &why);
+	}
+	if (rc == NE_NOT_FOUND || rc == NE_LIMIT || rc == NE_USAGE || rc == NE_MALFORMED)
+		return NE_OK;
+	if (rc)
+		return err_set(e, rc, "%s", why.text);
+	*there = true;
+	return NE_OK;
+}
+
+static bool same_key(const struct shape *a, const struct shape *b, bool names)
+{
+	bool same = a->n_key == b->n_key && a->key_is_number == b->key_is_number;
+
+	for (uint16_t i = 0; same && i < a->n_key; i++)
+		same = a->key[i].affinity == b->key[i].affinity &&
+		       a->key[i].collation == b->key[i].collation &&
+		       (!names || devdb_name_eq(a->key[i].name, b->key[i].name));
+	return same;
+}
+
+/* The stored shape under the names of now, as far as the triggers tell. */
+static int read_was(struct look *l, struct err *e)
+{
+	const struct shape *old = &l->t->shape;
+	struct shape_col *col = arena_array(&l->d->schema, old->n_col + 1u, sizeof *col);
+	struct shape_col *named = arena_array(&l->d->schema, old->n_col + 1u, sizeof *col);
+	bool known;
+
+	if (!col || !named)
+		return err_set(e, NE_MEMORY, "no memory for the shape of a table");
+	if (old->n_col)
+		memcpy(col, old->col, old->n_col * sizeof *col);
+	TRY(capture_installed_columns(l->d->db, l->t->marks, old->n_col, &l->d->schema, named,
+				      &known, e));
+	for (uint16_t i = 0; known && i < old->n_col; i++)
+		col[i].name = named[i].name;
+	l->was = *old;
+	l->was.name = l->now.name;
+	l->was.col = col;
+	if (same_key(&l->now, old, false))
+		l->was.key = l->now.key;
+	return NE_OK;
+}
+
+static void map_columns(struct look *l)
+{
+	for (int i = 0; i < l->was.n_col; i++)
+		l->to[i] = -1;
+	for (int i = 0; i < l->now.n_col; i++) {
+		l->from[i] = -1;
+		for (int k = 0; k < l->was.n_col; k++) {
+			if (l->to[k] >= 0 || l->from[i] >= 0 ||
+			    !devdb_name_eq(l->now.col[i].name, l->was.col[k].name))
+				continue;
+			l->from[i] = k;
+			l->to[k] = i;
+		}
+	}
+}
+
+/* A collation outside the key only says how UNIQUE compares, and is not stored. */
+static void collate_as_now(struct look *l)
+{
+	for (int i = 0; i < l->was.n_col; i++)
+		if (l->to[i] >= 0)
+			l->was.col[i].collation = l->now.col[l->to[i]].collation;
+}
+
+/* True if the triggers on the table are those that SQLite has made of ours. */
+static int triggers_intact(struct look *l, bool *yes, struct err *e)
+{
+	struct buf want = {.max = SQL_MAX_BYTES}, have = {.max = SQL_MAX_BYTES};
+	int rc = capture_triggers_since_sql(&l->was, l->t->shape.col, l->t->id, l->t->marks, &want,
+					    e);
+
+	if (!rc)
+		rc = capture_installed_sql(l->d->db, l->t->marks, l->now.name, &have, e);
+	if (!rc)
+		*yes = slice_eq(buf_slice(&want), buf_slice(&have));
+	buf_free(&want);
+	buf_free(&have);
+	return rc;
+}
+
+/* ---- marks of a merge table ---- */
+
+static bool is_captured(const struct look *l)
+{
+	return l->now.kind == SHAPE_MERGE && l->now.direction != DIR_DOWN;
+}
+
+static bool renamed(const struct look *l, int was)
+{
+	return !devdb_name_eq(l->was.col[was].name, l->t->shape.col[was].name);
+}
+
+/*
+ * Marks go with their columns. That of a renamed one belongs to a new one, of which no set in
+ * flight carried anything: it gets the generation of now.
+ */
+static int move_marks(struct look *l, struct err *e)
+{
+	const char *marks = l->t->marks;
+	bool same = l->was.n_col <= l->now.n_col;
+
+	for (int i = 0; i < l->was.n_col; i++)
+		same &= l->to[i] == i && !renamed(l, i);
+	if (same)
+		return NE_OK;
+	TRY(db_execf(l->d->db, e, "UPDATE main.\"%s\" SET col = col + %d WHERE col >= 0", marks,
+		     LIMIT_COLUMNS));
+	for (int i = 0; i < l->was.n_col; i++) {
+		if (l->to[i] < 0)
+			TRY(db_execf(l->d->db, e, "DELETE FROM main.\"%s\" WHERE col = %d", marks,
+				     LIMIT_COLUMNS + i));
+		else
+			TRY(db_execf(l->d->db, e,
+				     "UPDATE main.\"%s\" SET col = %d%s WHERE col = %d", marks,
+				     l->to[i],
+				     renamed(l, i) ? ", gen = (SELECT gen FROM neap_clock)" : "",
+				     LIMIT_COLUMNS + i));
+	}
+	return NE_OK;
+}
+
+/* INSERT INTO marks SELECT key, <col>, <stamp>, gen, NULL FROM the table WHERE its key is complete
+ */
+static int put_mark_rows(const struct look *l, int col, const char *stamp, struct buf *out)
+{
+	const struct shape *s = &l->now;
+
+	TRY(buf_printf(out, "INSERT INTO main.\"%s\" SELECT ", l->t->marks));
+	for (uint16_t i = 0; i < s->n_key; i++) {
+		TRY(sql_put_name(out, s->key[i].name));
+		TRY(buf_printf(out, ", "));
+	}
+	TRY(buf_printf(out, "%d, %s, (SELECT gen FROM neap_clock), NULL FROM main.", col, stamp));
+	TRY(sql_put_name(out, s->name));
+	TRY(buf_printf(out, " WHERE "));
+	for (uint16_t i = 0; i < s->n_key; i++) {
+		TRY(buf_printf(out, "%s", i ? " AND " : ""));
+		TRY(sql_put_name(out, s->key[i].name));
+		TRY(buf_printf(out, " IS NOT NULL"));
+	}
+	return NE_OK;
+}
+
+/* The DEFAULT of a column as SQL; NULL where there is none. */
+static int default_of(struct look *l, struct slice col, struct buf *out, struct err *e)
+{
+	const char *text = NULL;
+	sqlite3_stmt *s;
+	bool row;
+	int rc;
+
+	TRY(db_prepare(
+		l->d->db,
+		"SELECT dflt_value FROM pragma_table_xinfo(?1) WHERE name = ?2 COLLATE NOCASE", &s,
+		e));
+	sqlite3_bind_text(s, 1, (const char *)l->now.name.at, (int)l->now.name.len, SQLITE_STATIC);
+	sqlite3_bind_text(s, 2, (const char *)col.at, (int)col.len, SQLITE_STATIC);
+	rc = db_step(l->d->db, s, &row, e);
+	if (!rc && row)
+		text = (const char *)sqlite3_column_text(s, 0);
+	if (!rc)
+		rc = buf_printf(out, "%s", text ? text : "NULL");
+	sqlite3_reset(s);
+	sqlite3_clear_bindings(s);
+	return rc;
+}
+
+/* Marks every value of a column that is not the default, where no mark is. */
+static int mark_values(struct look *l, int col, const char *stamp, struct err *e)
+{
+	struct slice name = l->now.col[col].name;
+	int rc = put_mark_rows(l, col, stamp, &l->sql);
+
+	rc = rc ? rc : buf_printf(&l->sql, " AND ");
+	rc = rc ? rc : sql_put_name(&l->sql, name);
+	rc = rc ? rc : buf_printf(&l->sql, " IS NOT (");
+	rc = rc ? rc : default_of(l, name, &l->sql, e);
+	rc = rc ? rc : buf_printf(&l->sql, ") COLLATE BINARY ON CONFLICT DO NOTHING");
+	return run(l, rc, e);
+}
+
+/*
+ * Renamed columns are new ones to the server: their values are as defaults that every device with
+ * the same migration is born with: with stamp 0 they give way to whatever the next full pull
+ * brings, and the cut gives those that are left a stamp. Added ones: no trigger knew them until
+ * now.
+ */
+static int mark_new_columns(struct look *l, struct err *e)
+{
+	for (int i = 0; i < l->now.n_col; i++) {
+		if (l->from[i] < 0)
+			TRY(mark_values(l, i, capture_clock_sql, e));
+		else if (renamed(l, l->from[i]))
+			TRY(mark_values(l, i, "0", e));
+	}
+	return NE_OK;
+}
+
+/* Every row as an insert, where none is pending. */
+static int mark_all_rows(struct look *l, const char *stamp, struct err *e)
+{
+	int rc = put_mark_rows(l, MARK_EXIST, stamp, &l->sql);
+
+	rc = rc ? rc : buf_printf(&l->sql, " ON CONFLICT DO NOTHING");
+	return run(l, rc, e);
+}
+
+/*
+ * What is marked may have been changed unseen since a set in flight, or one that is on its way
+ * here, carried it: it is as if it were written again.
+ */
+static int mark_again(struct look *l, struct err *e)
+{
+	int rc = buf_printf(&l->sql,
+			    "UPDATE main.\"%s\" SET stamp = iif(stamp < 65536, stamp + 1, max(%s, "
+			    "stamp + 1)), gen = (SELECT gen FROM neap_clock), site = NULL",
+			    l->t->marks, capture_clock_sql);
+
+	return run(l, rc, e);
+}
+
+/* Rows with marks that are not here any more: they were, when they were marked. */
+static int mark_missing(struct look *l, struct err *e)
+{
+	const struct shape *s = &l->now;
+	struct buf *out = &l->sql;
+	int rc = buf_printf(out, "INSERT INTO main.\"%s\" SELECT DISTINCT ", l->t->marks);
+
+	for (unsigned i = 0; !rc && i < s->n_key; i++)
+		rc = buf_printf(out, "k%u, ", i);
+	rc = rc ? rc
+		: buf_printf(out,
+			     "%d, %s, (SELECT gen FROM neap_clock), NULL FROM main.\"%s\" AS m "
+			     "WHERE col >= 0 AND NOT EXISTS(SELECT 1 FROM main.",
+			     MARK_EXIST, capture_clock_sql, l->t->marks);
+	rc = rc ? rc : sql_put_name(out, s->name);
+	rc = rc ? rc : buf_printf(out, " AS x WHERE ");
+	for (unsigned i = 0; !rc && i < s->n_key; i++) {
+		rc = buf_printf(out, "%sx.", i ? " AND " : "");
+		rc = rc ? rc : sql_put_name(out, s->key[i].name);
+		rc = rc ? rc : buf_printf(out, " = m.k%u", i);
+	}
+	return run(l, rc ? rc : buf_printf(out, ") ON CONFLICT DO NOTHING"), e);
+}
+
+/* ---- taking what was found ---- */
+
+int devdb_comparing(struct devdb *d, int64_t id, bool *yes, int64_t *known, struct err *e)
+{
+	sqlite3_stmt *s;
+
+	TRY(db_prepare(d->db, "SELECT known FROM neap_catchup WHERE table_id = ?1 AND mode = 2", &s,
+		       e));
+	sqlite3_bind_int64(s, 1, id);
+	TRY(db_step(d->db, s, yes, e));
+	*known = *yes ? sqlite3_column_int64(s, 0) : -1;
+	sqlite3_reset(s);
+	return NE_OK;
+}
+
+int devdb_want_catchup(struct devdb *d, int64_t table, enum catchup_mode mode, struct err *e)
+{
+	int64_t store;
+
+	/* Before the first sync everything is pulled anyway. */
+	TRY(devdb_get(d, "store", &store, e));
+	if (!store)
+		return NE_OK;
+	return db_execf(d->db, e,
+			"INSERT INTO neap_catchup(table_id, mode, known, begun) SELECT %" PRId64
+			", %d, ifnull((SELECT value FROM neap_meta WHERE key = 'cursor'), 0), 0 "
+			"WHERE true ON CONFLICT(table_id) DO UPDATE SET begun = 0, "
+			"known = iif(mode < excluded.mode, excluded.known, known), "
+			"mode = max(mode, excluded.mode)",
+			table, (int)mode);
+}
+
+/* Looked at before, and nothing has changed. */
+static int as_stored(struct look *l, bool *yes, struct err *e)
+{
+	struct buf bytes = {.max = SHAPE_MAX_BYTES};
+	int rc = shape_encode(&l->now, &bytes, e);
+
+	*yes = !rc && slice_eq(buf_slice(&bytes), l->t->encoded_shape);
+	buf_free(&bytes);
+	return rc;
+}
+
+static int take_altered(struct look *l, struct err *e)
+{
+	bool moved = !devdb_name_eq(l->now.name, l->t->shape.name) ||
+		     !same_key(&l->now, &l->t->shape, true);
+
+	if (is_captured(l)) {
+		TRY(move_marks(l, e));
+		TRY(mark_new_columns(l, e));
+		if (moved)
+			TRY(mark_all_rows(l, "0", e));
+	}
+	TRY(capture_install(l->d->db, &l->now, l->t->id, l->t->marks, e));
+	return store_shape(l, e);
+}
+
+static bool goes_by_number(const struct look *l)
+{
+	return l->now.kind == SHAPE_APPEND && !l->now.key_is_number;
+}
+
+static int take_rebuilt(struct look *l, struct err *e)
+{
+	if (goes_by_number(l)) {
+		broken(l->t, "its triggers are missing: which rows they missed is not known");
+		return NE_OK;
+	}
+	if (is_captured(l)) {
+		TRY(move_marks(l, e));
+		TRY(mark_again(l, e));
+		TRY(mark_missing(l, e));
+		TRY(mark_new_columns(l, e));
+	}
+	/* What only goes up is never compared: others' rows of it are not here. */
+	if (l->now.kind == SHAPE_MERGE && l->now.direction == DIR_UP)
+		TRY(mark_all_rows(l, capture_clock_sql, e));
+	TRY(capture_install(l->d->db, &l->now, l->t->id, l->t->marks, e));
+	TRY(store_shape(l, e));
+	if (l->now.kind != SHAPE_MERGE || l->now.direction == DIR_UP)
+		return NE_OK;
+	return devdb_want_catchup(l->d, l->t->id, is_captured(l) ? CATCHUP_COMPARE : CATCHUP_PULL,
+				  e);
+}
+
+/* Another key: other rows. What was marked of the old ones means nothing any more. */
+static int take_anew(struct look *l, struct err *e)
+{
+	return track_replaced(l->d, l->t, &l->now, e);
+}
+
+static int gone(struct look *l, struct err *e)
+{
+	broken(l->t, "the table is gone, or is not what Neap can sync any more");
+	if (l->t->shape.kind != SHAPE_MERGE || l->t->shape.direction != DIR_BOTH)
+		return NE_OK;
+	/* What comes meanwhile is not applied: known is how far it had come. */
+	return devdb_want_catchup(l->d, l->t->id, CATCHUP_COMPARE, e);
+}
+
+static int look_at(struct look *l, struct err *e)
+{
+	bool there, intact, same;
+
+	TRY(read_now(l, &there, e));
+	if (!there)
+		return gone(l, e);
+	l->t->capture_ok = true;
+	if (!same_key(&l->now, &l->t->shape, false))
+		return take_anew(l, e);
+	TRY(read_was(l, e));
+	map_columns(l);
+	collate_as_now(l);
+	TRY(triggers_intact(l, &intact, e));
+	if (!intact)
+		return same_key(&l->now, &l->t->shape, true) ? take_rebuilt(l, e) : take_anew(l, e);
+	TRY(as_stored(l, &same, e));
+	return same ? NE_OK : take_altered(l, e);
+}
+
+int devdb_check_table(struct devdb *d, struct tracked *t, struct err *e)
+{
+	struct look l = {.d = d, .t = t, .sql = {.max = SQL_MAX_BYTES}};
+	int rc = look_at(&l, e);
+
+	buf_free(&l.sql);
+	return rc;
+}

@@ -1,0 +1,43 @@
+/* Looking at a tracked table anew: what the app's ALTER TABLE and migrations did to it (J5). */
+#ifndef NEAP_DEVICE_CORE_DEVDB_SCHEMA_H
+#define NEAP_DEVICE_CORE_DEVDB_SCHEMA_H
+
+#include "device/core/devdb.h"
+
+bool devdb_name_eq(struct slice a, struct slice b); /* ASCII case folded */
+
+/*
+ * Compares table `t` and its triggers with what was stored when it was last looked at, and brings
+ * capture in order, in the transaction of the caller:
+ *
+ * - ADD, DROP, RENAME COLUMN, CREATE UNIQUE INDEX: marks follow their columns; what was written to
+ *   an added column is marked, and so are all values of a renamed one, which is a new one to all
+ *   others, with stamp 0 where no mark was pending.
+ * - RENAME TO, or a key's column renamed: the same rows under another name: all are marked as
+ *   inserts, with stamp 0 where no mark was pending.
+ * - The triggers are missing or others (create, copy, drop, rename; DROP TRIGGER): they are
+ *   installed again, and the table is to be compared whole with the server (neap_catchup).
+ * - The key is another one: another table; it is tracked anew.
+ * - The table is gone, or cannot be synced any more: t->capture_ok is false until it is back, and
+ *   then it is compared. So is an append table whose rows go by numbers given at capture, until
+ *   `neap track` takes what is there as new: which rows it missed cannot be known.
+ */
+NEAP_CHECK int devdb_check_table(struct devdb *d, struct tracked *t, struct err *e);
+
+/*
+ * neap_catchup(table_id, mode, known, begun): tables that need the next full pull. `known`: the
+ * cursor when capture was lost; -1: positions of that time mean nothing any more. `begun`: a full
+ * pull that began later is under way.
+ */
+enum catchup_mode {
+	CATCHUP_PULL = 1,    /* to be pulled again */
+	CATCHUP_COMPARE = 2, /* capture was lost: the device wins over what it knew */
+};
+/* Notes that table `id` needs one. In a transaction. */
+NEAP_CHECK int devdb_want_catchup(struct devdb *d, int64_t id, enum catchup_mode mode,
+				  struct err *e);
+/* Whether table `id` is to be compared, and what was known. */
+NEAP_CHECK int devdb_comparing(struct devdb *d, int64_t id, bool *yes, int64_t *known,
+			       struct err *e);
+
+#endif
