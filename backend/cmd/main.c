@@ -50,9 +50,18 @@ static const struct command commands[] = {
 	 "null,\n"
 	 "                  value, written_ms, site, won_ms, won_site, won_device or null, why,\n"
 	 "                  at_ms), before (null: there are no older ones)\n"},
-	{"schema", cmd_schema, "show", "tables of the data store",
-	 "Each with its kind, direction, rows, columns, and how many rows are parked because\n"
-	 "their user_id is no account. Works whether neapd serve runs or not.\n\n"},
+	{"schema", cmd_schema, "show [--json] | from TABLE devices|server|both | lock | unlock",
+	 "tables of the data store, and who may write them",
+	 "Works whether neapd serve runs or not.\n\n"
+	 "  show            each table with its kind, direction, policy, rows, columns, and how\n"
+	 "                  many rows are parked (never reach devices) and why\n"
+	 "  from TABLE WHO  who writes the table: with server, rows of devices are refused one by\n"
+	 "                  one and what stands is sent back; with devices, SQL that writes it is\n"
+	 "                  refused where it is run; both is the default\n"
+	 "  lock, unlock    whether devices may add tables and columns\n"
+	 "  --json          show: one object: locked, tables[] (name, kind, direction, from, "
+	 "rows,\n"
+	 "                  parked_user, parked_key, parked_size, columns[])\n"},
 	{"backup", cmd_backup, "FILE [--auth]", "copy the data store, also while neapd runs",
 	 "Makes FILE (0600), a consistent copy of the data store as it is at the start; devices "
 	 "and\n"

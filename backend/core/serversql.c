@@ -229,6 +229,7 @@ int server_changes(struct step *s, struct err *e)
 	TRY(store_foreign_writes(s->store, &any, e));
 	if (!any)
 		return 0;
+	TRY(store_refresh(s->store, e));
 	int rc = run(&q, e);
 	arena_free(&q.row);
 	for (struct user_state *us = s->users; us; us = us->next)

@@ -182,6 +182,14 @@ NEAP_CHECK int store_declare(struct store *s, const struct store_user *u, struct
 /* The user has this table from now on: pages look into it. */
 NEAP_CHECK int store_user_joins(struct store *s, const struct store_user *u,
 				const struct store_table *t, struct err *e);
+/*
+ * Who may write a table from now on, in a transaction of its own; neapd may be running.
+ * NE_NOT_FOUND (no such table), NE_USAGE (an append table has no rows from the server).
+ */
+NEAP_CHECK int store_set_from(struct store *s, const char *table, enum store_from from,
+			      struct err *e);
+/* Reads the policies again if another process changed one; in a transaction. */
+NEAP_CHECK int store_refresh(struct store *s, struct err *e);
 NEAP_CHECK int store_schema_lock(struct store *s, bool locked, struct err *e);
 NEAP_CHECK int store_schema_locked(struct store *s, bool *locked, struct err *e);
 
@@ -361,7 +369,10 @@ NEAP_CHECK int store_each_device(struct store *s,
 				 void *ctx, struct err *e);
 struct store_table_status {
 	const struct store_table *table;
-	int64_t rows, parked, tombstones;
+	int64_t rows, tombstones;
+	/* Rows that never reach devices: user_id is no account; a key is NULL; a value too large.
+	 */
+	int64_t parked, no_key, too_large;
 };
 NEAP_CHECK int store_each_table(struct store *s,
 				int (*fn)(void *ctx, const struct store_table_status *t), void *ctx,

@@ -173,6 +173,7 @@ static int load(struct store *s, const struct store_config *c, struct err *e)
 	TRY(meta_get(s, "issued", 0, &issued, e));
 	s->id = (uint64_t)id;
 	s->issued = (uint64_t)issued;
+	TRY(meta_get(s, "policies", 0, &s->policies, e));
 	return catalogue_load(s, e);
 }
 

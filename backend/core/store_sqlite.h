@@ -25,6 +25,7 @@ struct store {
 	bool triggers_off;	  /* on this connection: nobody but us has any */
 	int64_t triggers_version; /* schema_version when that was decided; −1 not yet */
 	bool catalogue_stale; /* changed in the transaction under way: reread after a rollback */
+	int64_t policies;     /* of neap_meta, when the catalogue was read */
 	int64_t gc_uid, gc_table; /* where store_gc goes on */
 	struct catalogue cat;
 };
@@ -65,6 +66,8 @@ NEAP_CHECK int table_stmt_col(struct store *s, struct store_table *t, uint16_t c
 NEAP_CHECK int table_sql(const struct store_table *t, enum table_query q, struct buf *out);
 NEAP_CHECK int table_sql_col(const struct store_table *t, uint16_t col, struct buf *out);
 NEAP_CHECK int table_sql_create(const struct store_table *t, struct buf *out);
+/* The triggers that keep an operator's SQL out of a table of devices; without `on` they go. */
+NEAP_CHECK int table_sql_guard(const struct store_table *t, bool on, struct buf *out);
 /* CREATE INDEX IF NOT EXISTS for a constraint, and whether a row breaks it. */
 NEAP_CHECK int table_sql_unique(const struct store_table *t, const struct store_unique *u,
 				struct buf *out);

@@ -1,7 +1,10 @@
 /* What an administrator asks, and upkeep. */
 #include <stdio.h>
+#include <string.h>
 
 #include "backend/core/store_sqlite.h"
+
+enum { SQL_BYTES = 256 * 1024, NAME_BYTES = LIMIT_NAME + 64 };
 
 int store_each_device(struct store *s, int (*fn)(void *ctx, const struct store_device_status *d),
 		      void *ctx, struct err *e)
@@ -36,10 +39,30 @@ int store_each_device(struct store *s, int (*fn)(void *ctx, const struct store_d
 	return rc;
 }
 
+/* " WHERE <test>" or " OR <test>", %s in it being the column. */
+static int put_where(struct buf *out, int i, const struct shape_col *c, const char *test)
+{
+	const char *mid = strstr(test, "%s");
+	struct buf name = {.max = NAME_BYTES};
+	int rc = column_name(c->name, &name);
+
+	_Static_assert(LIMIT_VALUE == 3670016, "as in the text below");
+	if (!rc)
+		rc = buf_printf(out, "%s%.*s", i ? " OR " : " WHERE ", (int)(mid - test), test);
+	if (!rc)
+		rc = sql_put_name(out, buf_slice(&name));
+	if (!rc)
+		rc = buf_printf(out, "%s", mid + 2);
+	if (!rc)
+		rc = buf_terminate(out);
+	buf_free(&name);
+	return rc;
+}
+
 static int count(struct store *s, const char *fmt_head, const struct store_table *t,
 		 const char *tail, int64_t *out, struct err *e)
 {
-	struct buf sql = {.max = 4096};
+	struct buf sql = {.max = SQL_BYTES + 4096};
 	int rc = buf_printf(&sql, "%s", fmt_head);
 
 	if (!rc)
@@ -53,6 +76,30 @@ static int count(struct store *s, const char *fmt_head, const struct store_table
 	else
 		rc = db_int(s->db, (const char *)sql.at, 0, out, e);
 	buf_free(&sql);
+	return rc;
+}
+
+/* An operator may write what devices cannot be sent. */
+static int count_unsendable(struct store *s, struct store_table_status *t, struct err *e)
+{
+	const struct shape *sh = &t->table->shape;
+	struct buf key = {.max = SQL_BYTES}, large = {.max = SQL_BYTES};
+	int rc = 0;
+
+	for (uint16_t i = 0; !rc && i < sh->n_key; i++)
+		rc = put_where(&key, i, &sh->key[i], "%s IS NULL");
+	for (uint16_t i = 0; !rc && i < sh->n_col; i++)
+		rc = put_where(&large, i, &sh->col[i], "length(CAST(%s AS BLOB)) > 3670016");
+	if (rc)
+		err_set(e, rc, "no memory to count table %s", t->table->name);
+	if (!rc)
+		rc = count(s, "SELECT count(*) FROM ", t->table, (const char *)key.at, &t->no_key,
+			   e);
+	if (!rc && sh->n_col)
+		rc = count(s, "SELECT count(*) FROM ", t->table, (const char *)large.at,
+			   &t->too_large, e);
+	buf_free(&key);
+	buf_free(&large);
 	return rc;
 }
 
@@ -77,6 +124,8 @@ int store_each_table(struct store *s, int (*fn)(void *ctx, const struct store_ta
 			  &t.parked, e));
 		if (t.table->shape.kind == SHAPE_MERGE)
 			TRY(count_tombstones(s, t.table, &t.tombstones, e));
+		if (t.table->shape.kind == SHAPE_MERGE)
+			TRY(count_unsendable(s, &t, e));
 		TRY(fn(ctx, &t));
 	}
 	return 0;

@@ -265,6 +265,28 @@ int table_sql_clash(const struct store_table *t, const struct store_unique *u, s
 	return buf_printf(out, " AND o.rowid <> me.rowid LIMIT 1");
 }
 
+/* ---- who may write ---- */
+
+int table_sql_guard(const struct store_table *t, bool on, struct buf *out)
+{
+	static const char *const what[] = {"INSERT", "UPDATE", "DELETE"};
+
+	for (size_t i = 0; i < sizeof what / sizeof *what; i++) {
+		/* Named like capture's own, which do not make ingest's triggers run. */
+		TRY(buf_printf(out, "DROP TRIGGER IF EXISTS neap_m%lld_from_%s;\n",
+			       (long long)t->id, what[i]));
+		if (!on)
+			continue;
+		TRY(buf_printf(out, "CREATE TRIGGER neap_m%lld_from_%s BEFORE %s", (long long)t->id,
+			       what[i], what[i]));
+		TRY(put_table(out, " ON ", t));
+		TRY(buf_printf(out, " WHEN (SELECT busy FROM neap_flag) = 0 BEGIN SELECT"
+				    " RAISE(ABORT, 'only devices write this table: neapd schema"
+				    " from TABLE both lets SQL in'); END;\n"));
+	}
+	return 0;
+}
+
 /* ---- registers ---- */
 
 #define REG_COLUMNS "seq, state, stamp, site, regs"

@@ -2,6 +2,7 @@
 """Rows that the server refuses: each by itself, visible, and put back with one command."""
 
 import json
+import sqlite3
 import unittest
 
 from harness import Stack, wait_for
@@ -70,6 +71,33 @@ class Reject(unittest.TestCase):
         d1.sync()
         for rows in (self.on_server("swap"), self.people(d1)):
             self.assertEqual(rows, [(1, "b", ""), (2, "a", "")])
+
+    def test_who_may_write_a_table(self):
+        d1, d2 = self.pair("policy")
+        d1.sql("INSERT INTO people VALUES (1, 'a', 'A'), (2, 'b', 'B')")
+        d1.sync()
+        d2.sync()
+        self.stack.neapd("schema", "from", "people", "server")
+        d2.sql("UPDATE people SET name = 'X' WHERE id = 1")
+        d2.sql("DELETE FROM people WHERE id = 2")
+        d2.sql("INSERT INTO people VALUES (3, 'c', 'C')")
+        self.assertIn("only the server writes this table", d2.sync(code=6))
+        want = [(1, "a", "A"), (2, "b", "B")]
+        for rows in (self.people(d2), self.on_server("policy")):
+            self.assertEqual(rows, want)
+        self.assertEqual(d2.status()["rejected_rows"], 3)
+        shown = json.loads(self.stack.neapd("schema", "show", "--json"))
+        self.assertEqual([t["from"] for t in shown["tables"] if t["name"] == "people"], ["server"])
+        self.stack.sql("UPDATE people SET name = 'S' WHERE user_id = 'policy' AND id = 1")
+        d1.sync()
+        self.assertEqual(self.people(d1), [(1, "a", "S"), (2, "b", "B")])
+        self.stack.neapd("schema", "from", "people", "devices")
+        with self.assertRaisesRegex(sqlite3.IntegrityError, "only devices write this table"):
+            self.stack.sql("UPDATE people SET name = 'T' WHERE user_id = 'policy'")
+        d2.neap("rejected", "--retry")
+        d2.sync()
+        self.assertEqual(self.on_server("policy"), [(1, "a", "X"), (3, "c", "C")])
+        self.stack.neapd("schema", "from", "people", "both")
 
     def test_with_an_agent_and_an_operators_trigger(self):
         d1, _ = self.pair("agent")
