@@ -125,7 +125,16 @@ static int append_table(struct step *s, struct user_state *us, const struct stor
 	const struct store_shape *sh = store_shape_find(s->store, tr->shape->id);
 	struct store_appended got;
 
-	TRY(store_append(s->store, &us->u, site, sh, tr->row, tr->n_row, &got, e));
+	int rc = store_append(s->store, &us->u, site, sh, tr->row, tr->n_row, &got, e);
+	if (rc == NE_ROWS) {
+		/* The device leaves this table out and goes on with the others. */
+		why->code = REFUSE_SCHEMA;
+		why->has_shape = true;
+		why->shape = tr->shape->id;
+		why->text = *e;
+		return 0;
+	}
+	TRY(rc);
 	s->in->stats.duplicates += got.duplicates;
 	if (!got.collision)
 		return 0;

@@ -345,6 +345,47 @@ static void an_operators_constraint_refuses_a_row(void **state)
 	world_free(w);
 }
 
+/* Rows from before tracking come at stamp 0: what refuses them has to outlast who has not heard. */
+static void refusals_outlast_the_collection(void **state)
+{
+	struct world *w = begin();
+	struct builder *b = set_new(2, 1, 0);
+	size_t removed;
+	(void)state;
+
+	person(b, 3, 0, "ann@x", 2, 1);
+	gone(b, 2, 200);
+	give_set(w, "u", "b", b);
+	ok(w, store_begin(w->store, &w->e));
+	ok(w, store_gc(w->store, w->now_ms, 100, &removed, &w->e));
+	ok(w, store_commit(w->store, &w->e));
+	assert_int_equal(removed, 1);
+	assert_string_equal(query(w, "SELECT k0 FROM neap_r1 WHERE state & 1 = 0"), "3");
+	world_free(w);
+}
+
+/* What an operator put on an append table holds up that table only, and says why. */
+static void an_append_row_refused(void **state)
+{
+	struct world *w = begin();
+	struct builder *b = set_new(1, 2, 1);
+	struct frame f;
+	(void)state;
+
+	declare_shape(w, "u", "a", logs());
+	sql(w, "CREATE TRIGGER low BEFORE INSERT ON log WHEN NEW.v > 9"
+	       " BEGIN SELECT RAISE(ABORT, 'v is at most 9'); END");
+	put_log(b, 1, 1, 5);
+	put_log(b, 1, 2, 10);
+	give_set(w, "u", "a", b);
+	find_out(w, FRAME_REFUSE, 0, &f);
+	assert_int_equal(f.refuse.code, REFUSE_SCHEMA);
+	assert_int_equal(f.refuse.n_shape, 1);
+	assert_non_null(strstr((const char *)arena_copy(&w->arena, f.refuse.text).at, "at most 9"));
+	assert_string_equal(query(w, "SELECT count(*) FROM log"), "0");
+	world_free(w);
+}
+
 /* The index is made once, also for a shape with the constraint written another way. */
 static void one_index_a_constraint(void **state)
 {
@@ -379,6 +420,8 @@ int main(void)
 		cmocka_unit_test(constraints_age),
 		cmocka_unit_test(the_reserved_site_is_not_for_devices),
 		cmocka_unit_test(an_operators_constraint_refuses_a_row),
+		cmocka_unit_test(refusals_outlast_the_collection),
+		cmocka_unit_test(an_append_row_refused),
 		cmocka_unit_test(one_index_a_constraint),
 	};
 

@@ -264,7 +264,9 @@ struct store_appended {
 	bool collision; /* an identity is taken by other content: undo the savepoint */
 	int64_t collision_n;
 };
-/* Adds rows by identity (site, gen, n); those received before are compared, never added twice (J3).
+/*
+ * Adds rows by identity (site, gen, n); those received before are compared, never added twice (J3).
+ * NE_ROWS: a constraint or trigger of an operator's refuses one: undo the savepoint.
  */
 NEAP_CHECK int store_append(struct store *s, const struct store_user *u,
 			    const struct store_site *site, const struct store_shape *shape,

@@ -93,7 +93,11 @@ static int insert(struct appending *p, sqlite3_stmt *st, const struct row *r, bo
 			      &r->cell[i].val, 1, e));
 	int rc = sqlite3_step(st);
 	*there = rc == SQLITE_CONSTRAINT_PRIMARYKEY;
-	if (rc != SQLITE_DONE && !*there)
+	if ((rc & 0xff) == SQLITE_CONSTRAINT && !*there &&
+	    !sqlite3_get_autocommit(db_handle(p->s->db)))
+		rc = err_set(e, NE_ROWS, "table %s takes not every row: %.300s",
+			     p->shape->table->name, sqlite3_errmsg(db_handle(p->s->db)));
+	else if (rc != SQLITE_DONE && !*there)
 		rc = db_error(p->s->db, e, "adding a row to an append table");
 	else
 		rc = 0;

@@ -322,8 +322,8 @@ static int gc(const struct store_table *t, struct buf *out)
 {
 	return buf_printf(out,
 			  "DELETE FROM neap_r%lld WHERE uid = ?1 AND state & 1 = 0"
-			  " AND stamp < ?2 RETURNING seq",
-			  (long long)t->id);
+			  " AND stamp < ?2 AND site <> %lld RETURNING seq",
+			  (long long)t->id, (long long)SITE_REFUSED);
 }
 
 /* ---- the table itself ---- */

@@ -145,7 +145,7 @@ static const char *refuse_reason(enum refuse_code code)
 {
 	switch (code) {
 	case REFUSE_SCHEMA:
-		return "the server's schema is locked against a table or column of this device";
+		return "the server does not take a table of this device as it is";
 	case REFUSE_DIRECTION:
 		return "the server takes no changes of a table from devices";
 	case REFUSE_QUOTA:
@@ -163,7 +163,7 @@ static const char *refuse_next(enum refuse_code code)
 {
 	switch (code) {
 	case REFUSE_SCHEMA:
-		return "ask the operator to add it, or `neap untrack` the table";
+		return "ask the operator to allow it, or `neap untrack` the table";
 	case REFUSE_DIRECTION:
 		return "`neap track` the table with --direction down, or ask the operator";
 	case REFUSE_QUOTA:
