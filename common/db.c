@@ -53,6 +53,14 @@ int ne_from_sqlite(int rc)
 int db_error(struct db *db, struct err *e, const char *doing)
 {
 	int code = ne_from_sqlite(sqlite3_extended_errcode(db->handle));
+	const char *file = sqlite3_db_filename(db->handle, "main");
+
+	/* Whatever was to be done, the cause is outside. */
+	if (code == NE_BUSY)
+		return err_set(e, code,
+			       "%s is locked by another program; try again when its "
+			       "transaction has ended",
+			       file && *file ? file : "the database");
 	return err_set(e, code ? code : NE_INTERNAL, "%s: %s", doing, sqlite3_errmsg(db->handle));
 }
 

@@ -1,11 +1,13 @@
 /* neap run: the agent. */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "device/cmd/cmd.h"
 #include "device/shell/agent.h"
+#include "device/shell/clock.h"
 
 /* Set before the handler is installed, never changed after. */
 static struct agent *running;
@@ -27,32 +29,64 @@ static void say(void *ctx, const char *db, const char *text)
 	fprintf(stderr, "%s neap %s: %s\n", stamp, db, text);
 }
 
-/* An app's long transaction delays the start, no more. */
-static int add(struct agent *a, const char *db, const struct node_owner *owner, struct err *e)
+enum { AGAIN_MS = 5000 };
+
+/* One database of the command line. */
+struct entry {
+	const char *db;
+	bool open;
+	char said[sizeof((struct err *)0)->text]; /* why it was not, told once */
+};
+
+static void on_ended(void *ctx, const char *db, const char *text)
 {
-	bool told = false;
+	struct entry *x = ctx;
+
+	x->open = false;
+	say(NULL, db, text);
+}
+
+/* A lock held by the app's transaction delays the start; with others it is tried again later. */
+static int try_open(struct agent *a, struct entry *x, bool alone, struct err *e)
+{
+	struct node_owner owner = {.ctx = x, .say = say, .ended = alone ? NULL : on_ended};
 	int rc;
 
-	while ((rc = agent_add(a, db, owner, NULL, e)) == NE_BUSY) {
-		if (!told)
-			say(NULL, db, "the database is locked by another program; waiting");
-		told = true;
-	}
+	do {
+		rc = agent_add(a, x->db, &owner, NULL, e);
+		if (rc && strcmp(x->said, e->text) != 0 && (rc == NE_BUSY || !alone))
+			say(NULL, x->db, e->text);
+		snprintf(x->said, sizeof x->said, "%s", rc ? e->text : "");
+	} while (rc == NE_BUSY && alone);
+	x->open = !rc;
 	return rc;
 }
 
-static int serve(struct agent *a, int n, char **dbs, struct err *e)
+/* One database that cannot be served stops none of the others, and is tried again. */
+static int serve(struct agent *a, struct entry *x, size_t n, struct err *e)
 {
-	const struct node_owner owner = {.say = say};
 	struct sigaction act = {.sa_handler = on_signal};
+	int rc = NE_OK;
 
-	for (int i = 0; i < n; i++)
-		TRY(add(a, dbs[i], &owner, e));
 	running = a;
 	sigemptyset(&act.sa_mask);
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGINT, &act, NULL);
-	return agent_run(a, UINT64_MAX, e);
+	for (;;) {
+		size_t open = 0;
+
+		for (size_t i = 0; i < n; i++) {
+			int one = x[i].open ? NE_OK : try_open(a, &x[i], n == 1, e);
+			rc = one ? one : rc;
+			open += x[i].open;
+		}
+		if (!open && rc != NE_BUSY)
+			return rc;
+		rc = agent_run(a, open < n || n > 1 ? mono_ms() + AGAIN_MS : UINT64_MAX, e);
+		if (rc != NE_TIMEOUT)
+			return rc;
+		rc = NE_OK;
+	}
 }
 
 static int run(int argc, char **argv)
@@ -66,11 +100,18 @@ static int run(int argc, char **argv)
 		return code;
 	if (argc == optind)
 		return cmd_usage(&cmd_run, "give at least one database");
-	int rc = agent_new(&a, &e);
-	if (rc)
+	size_t n = (size_t)(argc - optind);
+	struct entry *x = calloc(n, sizeof *x);
+	int rc = x ? agent_new(&a, &e) : err_set(&e, NE_MEMORY, "out of memory");
+	if (rc) {
+		free(x);
 		return cmd_fail(&cmd_run, rc, &e);
-	rc = serve(a, argc - optind, argv + optind, &e);
+	}
+	for (size_t i = 0; i < n; i++)
+		x[i].db = argv[optind + (int)i];
+	rc = serve(a, x, n, &e);
 	agent_free(a);
+	free(x);
 	return rc ? cmd_fail(&cmd_run, rc, &e) : 0;
 }
 
@@ -82,6 +123,9 @@ const struct command cmd_run = {
 		"Keeps each database in sync, through any length of time offline, until SIGTERM or "
 		"SIGINT. Each\n"
 		"database takes one agent; the other commands go through its socket DB.neap-sock.\n"
+		"Of several databases one that cannot be opened, or whose file is replaced, is "
+		"told and tried\n"
+		"again; the others go on.\n"
 		"Connections, losses and their reasons are told on stderr; `neap status DB` tells "
 		"where it\n"
 		"stands.\n",

@@ -29,7 +29,9 @@ static void print_pending(const json_t *s)
 
 	printf("pending    %lld row%s", rows, rows == 1 ? "" : "s");
 	if (rows) {
-		printf(", about %lld bytes", cmd_number(s, "pending_bytes"));
+		printf(", %s%lld bytes",
+		       json_is_true(json_object_get(s, "pending_bytes_estimated")) ? "about " : "",
+		       cmd_number(s, "pending_bytes"));
 		if (cmd_number(s, "oldest_pending_ms")) {
 			printf(", the oldest from ");
 			print_age(cmd_number(s, "oldest_pending_ms"));
@@ -71,6 +73,19 @@ static void print_tables(const json_t *s)
 		cmd_text(t, "capture")[0] == 'o' ? "" : ", CAPTURE BROKEN");
 }
 
+/* What else there is to know, below the worst. */
+static void print_others(const json_t *s)
+{
+	const json_t *list = json_object_get(s, "troubles");
+
+	for (size_t i = 1; i < json_array_size(list); i++) {
+		const json_t *t = json_array_get(list, i);
+
+		printf("also       %s: %s; %s\n", cmd_text(t, "state"), cmd_text(t, "reason"),
+		       cmd_text(t, "next_step"));
+	}
+}
+
 static void print_status(const json_t *s)
 {
 	printf("database   %s, user %s, device %s\n", cmd_text(s, "database"), cmd_text(s, "user"),
@@ -80,6 +95,7 @@ static void print_status(const json_t *s)
 		printf("reason     %s\n", cmd_text(s, "reason"));
 	if (*cmd_text(s, "next_step"))
 		printf("next       %s\n", cmd_text(s, "next_step"));
+	print_others(s);
 	print_pending(s);
 	print_position(s);
 	print_tables(s);
@@ -131,11 +147,16 @@ const struct command cmd_status = {
 		"Shows what is pending, what the server has durably committed, how old the oldest "
 		"pending\n"
 		"change is and what, if anything, is in the way. Does not ask the server.\n\n"
-		"States: stopped (no agent runs), connecting, offline, login-required, catching-up "
-		"(fetching what\n"
-		"others wrote), sending, in-sync, attention (in sync but for what `reason` says), "
-		"blocked (the\n"
-		"database cannot be written).\n\n"
+		"The state is stopped (no agent runs), connecting, catching-up (fetching what "
+		"others wrote),\n"
+		"sending or in-sync, or the name of what is in the way: capture-broken, "
+		"database-locked, disk,\n"
+		"database-failed, schema-refused, direction-refused, quota, collision, "
+		"set-refused,\n"
+		"server-silent, rows-rejected, rows-parked, session-taken, login-required, "
+		"certificate, offline.\n"
+		"Not in the way, but told: pending-over-bound, rows-dropped, clock-far-off, "
+		"conflicts, notice.\n\n"
 		"  --json   one object: database, user, device, state, reason, next_step, "
 		"pending_rows,\n"
 		"           pending_bytes, oldest_pending_ms (its age), acked_number and "
@@ -144,7 +165,9 @@ const struct command cmd_status = {
 		"confirmed that\n"
 		"           nothing is missing, ms since 1970), inflight_sets, parked_rows, "
 		"rejected_rows,\n"
-		"           bad_messages (did not open), problem, tables[] (name, kind, direction, "
+		"           bad_messages (did not open), problem, troubles[] (state, reason,\n"
+		"           next_step, exit_code of a sync), connection, tables[] (name, kind, "
+		"direction, "
 		"pending_rows, capture, "
 		"priority)\n",
 };

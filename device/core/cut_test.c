@@ -527,6 +527,25 @@ static void test_pending_bytes_of_mixed_rows(void **state)
 	assert_in_range(p.bytes, 48000000, 52000000); /* 50,085,000 */
 }
 
+/* State that changes now is in the next set, whatever telemetry waits. */
+static void test_state_goes_before_a_backlog(void **state)
+{
+	(void)state;
+	run("CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE TABLE a(id INTEGER PRIMARY KEY, v)");
+	track("t", false);
+	track("a", true);
+	run("WITH c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c LIMIT 100000) "
+	    "INSERT INTO a(v) SELECT i FROM c");
+	assert_true(cut_limited(1000, LIMIT_SET));
+	assert_int_equal(cut.n_row, 1000);
+	run("INSERT INTO t VALUES(1, 'alarm')");
+	assert_true(cut_limited(1000, LIMIT_SET));
+	assert_int_equal(cut.n_row, 1);
+	assert_string_equal(cut.rows.table[0].shape->name.at[0] == 't' ? "t" : "a", "t");
+	assert_true(cut_limited(1000, LIMIT_SET));
+	assert_int_equal(cut.n_row, 1000);
+}
+
 static void test_pending_stats(void **state)
 {
 	struct pending_stats p;
@@ -755,6 +774,7 @@ int main(void)
 		T(test_append_limits),
 		T(test_append_negative_and_extreme_keys),
 		T(test_pending_stats),
+		T(test_state_goes_before_a_backlog),
 		T(test_pending_bytes_of_mixed_rows),
 		T(test_a_cut_that_fails_gives_out_nothing),
 		T(test_too_large_a_row),

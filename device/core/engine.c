@@ -186,8 +186,13 @@ int engine_step(struct engine *en, const struct event *ev, struct actions *out, 
 		rc = follow_up(en, e);
 	arena_free(&en->tmp);
 	en->out = NULL;
-	if (!rc)
+	if (!rc) {
+		if (!en->cut_locked)
+			en->locked_since_ms = 0;
 		return NE_OK;
+	}
+	if (rc == NE_BUSY && !en->locked_since_ms)
+		en->locked_since_ms = en->mono_ms + !en->mono_ms;
 	if (!sqlite3_get_autocommit(db_handle(en->d->db)))
 		devdb_rollback(en->d);
 	for (size_t i = 0; i < out->n; i++)

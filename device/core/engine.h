@@ -138,6 +138,18 @@ enum engine_state {
 	ENGINE_PULLING,
 };
 
+/*
+ * What is in the way, or worth knowing: docs/operations.md lists the states. The code says how a
+ * sync ends that it keeps from ending well; NE_OK where it keeps nothing.
+ */
+struct engine_trouble {
+	const char *state;
+	int code; /* enum ne */
+	char reason[200];
+	char next_step[200];
+};
+enum { ENGINE_TROUBLES = 16 };
+
 struct engine_status {
 	enum engine_state state;
 	uint64_t store, term, cursor, hold, head; /* head: the newest heard of, a hint */
@@ -150,7 +162,12 @@ struct engine_status {
 	int64_t parked_rows, rejected_rows;
 	uint64_t bad_frames;
 	bool comparing; /* a table is compared with the server: problem is NE_CAPTURE until it is */
-	int problem;	/* enum ne of what is in the way; NE_OK */
+	int64_t conflict_rows, dropped_rows, clock_offset_ms;
+	bool pending_estimated; /* pending_bytes is one */
+	size_t n_trouble;
+	struct engine_trouble trouble[ENGINE_TROUBLES]; /* the worst first */
+	/* Of the worst: its code, and its words. */
+	int problem;
 	char reason[200];
 	char next_step[200];
 };

@@ -176,6 +176,23 @@ static const char *refuse_next(enum refuse_code code)
 	}
 }
 
+static const char *refuse_state(enum refuse_code code)
+{
+	switch (code) {
+	case REFUSE_SCHEMA:
+	case REFUSE_UNKNOWN_SHAPE:
+		return "schema-refused";
+	case REFUSE_DIRECTION:
+		return "direction-refused";
+	case REFUSE_QUOTA:
+		return "quota";
+	case REFUSE_COLLISION:
+		return "collision";
+	default:
+		return "set-refused";
+	}
+}
+
 static void say_refused(struct engine *en, const struct f_refuse *r)
 {
 	char reason[sizeof(en->reason)];
@@ -183,8 +200,8 @@ static void say_refused(struct engine *en, const struct f_refuse *r)
 
 	snprintf(reason, sizeof(reason), "%s%s%.*s", refuse_reason(r->code), len ? ": " : "", len,
 		 len ? (const char *)r->text.at : "");
-	engine_problem(en, r->code == REFUSE_QUOTA ? NE_LIMIT : NE_PROTOCOL, reason,
-		       refuse_next(r->code));
+	engine_problem(en, NE_ROWS, reason, refuse_next(r->code));
+	en->problem_state = refuse_state(r->code);
 }
 
 /* The table is left out for a while that doubles; the others go on. */

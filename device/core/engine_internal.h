@@ -158,6 +158,10 @@ struct engine {
 	size_t n_sync;
 
 	uint64_t bad_frames;
+	uint64_t locked_since_ms; /* mono: the database refuses since then; 0 it does not */
+	bool cut_locked;	  /* … to a cut, which does not fail the step */
+	unsigned lock_waits;	  /* cuts it has refused in a row */
+	const char *problem_state;
 	int problem;
 	char reason[200], next_step[200];
 };
@@ -167,6 +171,7 @@ uint64_t engine_random_id(struct engine *en);
 /* Between half of `ms` and all of it. */
 uint64_t engine_jitter(struct engine *en, uint64_t ms);
 
+/* `problem_state`, for the status, is "refused" until the caller says what it is. */
 void engine_problem(struct engine *en, int code, const char *reason, const char *next_step);
 const struct shape *engine_find_shape(void *ctx, struct shape_id id);
 

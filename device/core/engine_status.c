@@ -1,14 +1,21 @@
 /* What a person may want to know: how much is pending, and what is in the way. */
+#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "device/core/devdb_schema.h"
 #include "device/core/engine_internal.h"
 
-enum { CLOCK_OFF_MS = 24 * 3600 * 1000 };
+enum {
+	CLOCK_OFF_MS = 5 * 60 * 1000,
+	LOCKED_MS = 3000,  /* refused for so long, the database is locked, not busy */
+	SILENT_MS = 16000, /* the pause between questions after some of them without an answer */
+};
 
 void engine_problem(struct engine *en, int code, const char *reason, const char *next_step)
 {
 	en->problem = code;
+	en->problem_state = code ? "refused" : "notice";
 	snprintf(en->reason, sizeof(en->reason), "%s", reason);
 	snprintf(en->next_step, sizeof(en->next_step), "%s", next_step);
 }
@@ -30,6 +37,7 @@ static int add_pending(struct engine *en, struct engine_status *out, struct err 
 		TRY(cut_pending(en->d, &en->d->table[i], &p, e));
 		out->pending_rows += p.rows;
 		out->pending_bytes += p.bytes;
+		out->pending_estimated |= p.bytes_estimated;
 		if (p.oldest_ms &&
 		    (!out->oldest_pending_ms || p.oldest_ms < out->oldest_pending_ms))
 			out->oldest_pending_ms = p.oldest_ms;
@@ -37,112 +45,219 @@ static int add_pending(struct engine *en, struct engine_status *out, struct err 
 	return NE_OK;
 }
 
-static void say(struct engine_status *out, int code, const char *next_step)
+/* One more trouble, below those before it; NULL when there is no room. */
+static struct engine_trouble *add(struct engine_status *out, const char *state, int code,
+				  const char *next_step)
 {
-	out->problem = code;
-	snprintf(out->next_step, sizeof(out->next_step), "%s", next_step);
+	struct engine_trouble *t;
+
+	if (out->n_trouble == ENGINE_TROUBLES)
+		return NULL;
+	t = &out->trouble[out->n_trouble++];
+	*t = (struct engine_trouble){.state = state, .code = code};
+	snprintf(t->next_step, sizeof(t->next_step), "%s", next_step);
+	return t;
 }
 
-static bool capture_broken(const struct engine *en, struct engine_status *out)
+static void add_text(struct engine_status *out, const char *state, int code, const char *next_step,
+		     const char *fmt, ...) NEAP_PRINTF(5, 6);
+static void add_text(struct engine_status *out, const char *state, int code, const char *next_step,
+		     const char *fmt, ...)
+{
+	struct engine_trouble *t = add(out, state, code, next_step);
+	va_list args;
+
+	if (!t)
+		return;
+	va_start(args, fmt);
+	vsnprintf(t->reason, sizeof(t->reason), fmt, args);
+	va_end(args);
+}
+
+static void add_capture(const struct engine *en, struct engine_status *out)
 {
 	for (size_t i = 0; i < en->d->n_table; i++) {
 		const struct tracked *t = &en->d->table[i];
 
-		if (t->capture_ok)
-			continue;
-		snprintf(out->reason, sizeof(out->reason), "capture of table %.*s is broken: %s",
-			 (int)t->shape.name.len, (const char *)t->shape.name.at, t->reason);
-		say(out, NE_CAPTURE, "run `neap track` on the table again");
-		return true;
+		if (!t->capture_ok)
+			add_text(out, "capture-broken", NE_CAPTURE,
+				 "run `neap track` on the table again",
+				 "capture of table %.*s is broken: %s", (int)t->shape.name.len,
+				 (const char *)t->shape.name.at, t->reason);
 	}
-	return false;
+}
+
+static void add_locked(const struct engine *en, struct engine_status *out)
+{
+	uint64_t ms = en->locked_since_ms ? en->mono_ms - en->locked_since_ms : 0;
+
+	if (ms >= LOCKED_MS)
+		add_text(out, "database-locked", NE_BUSY,
+			 "end that program's transaction; it is tried again by itself",
+			 "another program has held the database's write lock for %llu s",
+			 (unsigned long long)(ms / 1000));
+}
+
+static void add_problem(const struct engine *en, struct engine_status *out)
+{
+	if (en->reason[0])
+		add_text(out, en->problem_state, en->problem, en->next_step, "%s", en->reason);
+}
+
+static void add_silent(const struct engine *en, struct engine_status *out)
+{
+	bool asked = (en->hello.open && en->hello.backoff_ms >= SILENT_MS) ||
+		     (en->pull.open && en->pull.backoff_ms >= SILENT_MS);
+
+	if (en->link && (asked || (en->backoff >= 8 && engine_unacked(en))))
+		add_text(out, "server-silent", NE_TIMEOUT,
+			 "nothing to do here: it is asked again; is neapd running?",
+			 "the broker is there, but the server does not answer");
 }
 
 /* Capture is in order again, and what it missed is being looked for. */
-static int comparing(struct engine *en, struct engine_status *out, struct err *e)
+static int add_comparing(struct engine *en, struct engine_status *out, struct err *e)
 {
 	for (size_t i = 0; i < en->d->n_table && !out->comparing; i++) {
 		const struct tracked *t = &en->d->table[i];
 		int64_t known;
 
 		TRY(devdb_comparing(en->d, t->id, &out->comparing, &known, e));
-		if (!out->comparing)
-			continue;
-		snprintf(out->reason, sizeof(out->reason),
-			 "capture of table %.*s was lost: it has to be compared with the server",
-			 (int)t->shape.name.len, (const char *)t->shape.name.at);
-		say(out, NE_CAPTURE, "nothing to do but to sync: what it missed is sent then");
+		if (out->comparing)
+			add_text(out, "comparing", NE_CAPTURE,
+				 "nothing to do but to sync: what it missed is sent then",
+				 "capture of table %.*s was lost: it has to be compared with the "
+				 "server",
+				 (int)t->shape.name.len, (const char *)t->shape.name.at);
 	}
 	return NE_OK;
 }
 
-/* The newest of the rows rejected, or else of those parked. */
-static int rows_waiting(struct engine *en, struct engine_status *out, struct err *e)
+/* The newest one of them tells why. */
+static int add_rows(struct engine *en, struct engine_status *out, int64_t n, const char *state,
+		    const char *sql, const char *next_step, struct err *e)
 {
-	bool rejected = out->rejected_rows != 0, row;
+	bool rejected = !strcmp(state, "rows-rejected"), row;
 	sqlite3_stmt *s;
 
-	TRY(db_prepare(
-		en->d->db,
-		rejected ? "SELECT coalesce(t.name, '?'), r.reason FROM neap_rejected r LEFT"
-			   " JOIN neap_table t ON t.id = r.table_id ORDER BY r.id DESC LIMIT 1"
-			 : "SELECT coalesce(t.name, '?'), p.reason FROM neap_parked p LEFT"
-			   " JOIN neap_table t ON t.id = p.table_id LIMIT 1",
-		&s, e));
+	if (!n)
+		return NE_OK;
+	TRY(db_prepare(en->d->db, sql, &s, e));
 	TRY(db_step(en->d->db, s, &row, e));
-	snprintf(out->reason, sizeof(out->reason), "%s %.60s: %.120s",
+	add_text(out, state, NE_ROWS, next_step, "%s %.60s: %.110s",
 		 rejected ? "a row was refused, table" : "a row of others does not fit table",
 		 row ? (const char *)sqlite3_column_text(s, 0) : "?",
 		 row && sqlite3_column_text(s, 1) ? (const char *)sqlite3_column_text(s, 1) : "");
 	sqlite3_reset(s);
-	say(out, NE_ROWS,
-	    rejected ? "see `neap rejected`; then --retry or --forget"
-		     : "see `neap rejected`; change the row that is in its way");
 	return NE_OK;
 }
 
-static int clock_off(struct engine *en, struct engine_status *out, struct err *e)
+static int add_refused(struct engine *en, struct engine_status *out, struct err *e)
 {
-	struct dev_clock clock;
+	TRY(add_rows(en, out, out->rejected_rows, "rows-rejected",
+		     "SELECT coalesce(t.name, '?'), r.reason FROM neap_rejected r LEFT JOIN "
+		     "neap_table t ON t.id = r.table_id ORDER BY r.id DESC LIMIT 1",
+		     "see `neap rejected`; then --retry or --forget", e));
+	return add_rows(en, out, out->parked_rows, "rows-parked",
+			"SELECT coalesce(t.name, '?'), p.reason FROM neap_parked p LEFT JOIN "
+			"neap_table t ON t.id = p.table_id LIMIT 1",
+			"see `neap rejected`; change the row that is in its way", e);
+}
 
-	TRY(devdb_clock(en->d, &clock, e));
-	if (clock.offset_ms < CLOCK_OFF_MS && clock.offset_ms > -CLOCK_OFF_MS)
+static int add_bound(struct engine *en, const struct tracked *t, struct engine_status *out,
+		     struct err *e)
+{
+	const struct policy *p = &t->policy;
+	struct pending_stats have;
+
+	if (!p->pending_rows && !p->pending_bytes)
 		return NE_OK;
-	/* Stamps are corrected by the offset, so nothing is in the way: said, not a problem. */
-	snprintf(out->reason, sizeof(out->reason),
-		 "this device's clock is %lld hours %s the server's",
-		 (long long)(clock.offset_ms < 0 ? -clock.offset_ms : clock.offset_ms) / 3600000,
-		 clock.offset_ms < 0 ? "ahead of" : "behind");
-	say(out, NE_OK, "set the clock");
+	TRY(cut_pending(en->d, t, &have, e));
+	if ((p->pending_rows && have.rows > p->pending_rows) ||
+	    (p->pending_bytes && have.bytes > p->pending_bytes))
+		add_text(out, "pending-over-bound", NE_OK,
+			 p->drop_oldest ? "connect; the oldest rows are dropped"
+					: "connect; all rows are kept until they are sent",
+			 "table %.*s has %lld rows of %lld bytes pending, above its bound",
+			 (int)t->shape.name.len, (const char *)t->shape.name.at,
+			 (long long)have.rows, (long long)have.bytes);
 	return NE_OK;
 }
 
-/* What is worst comes first. */
-static int find_problem(struct engine *en, struct engine_status *out, struct err *e)
+static int add_dropped(struct engine *en, const struct tracked *t, struct engine_status *out,
+		       struct err *e)
 {
-	if (capture_broken(en, out))
-		return NE_OK;
-	TRY(comparing(en, out, e));
-	if (out->comparing)
-		return NE_OK;
-	if (en->problem) {
-		snprintf(out->reason, sizeof(out->reason), "%s", en->reason);
-		say(out, en->problem, en->next_step);
-		return NE_OK;
+	char sql[100];
+	int64_t rows;
+
+	snprintf(sql, sizeof(sql), "SELECT dropped_rows FROM neap_policy WHERE id = %lld",
+		 (long long)t->id);
+	TRY(db_int(en->d->db, sql, 0, &rows, e));
+	out->dropped_rows += rows;
+	if (rows)
+		add_text(
+			out, "rows-dropped", NE_OK,
+			"connect more often, or give it a higher bound with `neap track`, which "
+			"also ends this notice",
+			"%lld rows of table %.*s were deleted unsent, at its bound on pending rows",
+			(long long)rows, (int)t->shape.name.len, (const char *)t->shape.name.at);
+	return NE_OK;
+}
+
+static void add_clock(struct engine_status *out)
+{
+	int64_t ms = out->clock_offset_ms;
+	int64_t s = (ms < 0 ? -ms : ms) / 1000;
+
+	/* Stamps are corrected by the offset: nothing is in the way. */
+	if (ms > CLOCK_OFF_MS || ms < -CLOCK_OFF_MS)
+		add_text(out, "clock-far-off", NE_OK, "set the clock; changes are not affected",
+			 "this device's clock is %lld %s %s the server's",
+			 (long long)(s < 7200 ? s / 60 : s / 3600), s < 7200 ? "minutes" : "hours",
+			 ms < 0 ? "ahead of" : "behind");
+}
+
+static void add_conflicts(struct engine_status *out)
+{
+	if (out->conflict_rows)
+		add_text(out, "conflicts", NE_OK, "see `neap conflicts`",
+			 "%lld values of this device lost against others",
+			 (long long)out->conflict_rows);
+}
+
+/* What keeps changes from going comes first, then what is only to be known. */
+static int find_troubles(struct engine *en, struct engine_status *out, struct err *e)
+{
+	add_capture(en, out);
+	if (!out->n_trouble) /* a sync waits for that, not for people to track a table */
+		TRY(add_comparing(en, out, e));
+	add_locked(en, out);
+	if (en->problem)
+		add_problem(en, out);
+	add_silent(en, out);
+	TRY(add_refused(en, out, e));
+	for (size_t i = 0; i < en->d->n_table; i++)
+		TRY(add_bound(en, &en->d->table[i], out, e));
+	for (size_t i = 0; i < en->d->n_table; i++)
+		TRY(add_dropped(en, &en->d->table[i], out, e));
+	if (!en->problem)
+		add_problem(en, out);
+	add_clock(out);
+	add_conflicts(out);
+	if (out->n_trouble) {
+		const struct engine_trouble *worst = &out->trouble[0];
+
+		out->problem = worst->code;
+		memcpy(out->reason, worst->reason, sizeof(out->reason));
+		memcpy(out->next_step, worst->next_step, sizeof(out->next_step));
 	}
-	if (out->rejected_rows || out->parked_rows)
-		return rows_waiting(en, out, e);
-	if (en->reason[0]) {
-		snprintf(out->reason, sizeof(out->reason), "%s", en->reason);
-		say(out, NE_OK, en->next_step);
-		return NE_OK;
-	}
-	return clock_off(en, out, e);
+	return NE_OK;
 }
 
 int engine_status(struct engine *en, struct engine_status *out, struct err *e)
 {
 	struct engine_status s = {.state = state_of(en)};
+	struct dev_clock clock;
 	int64_t last;
 
 	TRY(devdb_get(en->d, "last_number", &last, e));
@@ -161,7 +276,10 @@ int engine_status(struct engine *en, struct engine_status *out, struct err *e)
 	TRY(add_pending(en, &s, e));
 	TRY(db_int(en->d->db, "SELECT count(*) FROM neap_parked", 0, &s.parked_rows, e));
 	TRY(db_int(en->d->db, "SELECT count(*) FROM neap_rejected", 0, &s.rejected_rows, e));
-	TRY(find_problem(en, &s, e));
+	TRY(db_int(en->d->db, "SELECT count(*) FROM neap_conflict", 0, &s.conflict_rows, e));
+	TRY(devdb_clock(en->d, &clock, e));
+	s.clock_offset_ms = clock.offset_ms;
+	TRY(find_troubles(en, &s, e));
 	*out = s;
 	return NE_OK;
 }

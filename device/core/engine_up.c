@@ -226,7 +226,7 @@ static int too_large(struct engine *en, const struct cut *cut, struct err *e)
 		en->set_bytes /= 4;
 		return engine_forget(en, e);
 	}
-	engine_problem(en, NE_LIMIT, "a row is larger than a change set may be (4 MiB)",
+	engine_problem(en, NE_ROWS, "a row is larger than a change set may be (4 MiB)",
 		       "shorten or delete its largest value");
 	engine_back_off(en, REFUSED_MS);
 	return engine_forget(en, e);
@@ -255,6 +255,18 @@ static int cut_one(struct engine *en, bool *any, struct err *e)
 	return rc;
 }
 
+/* SQLite has waited for the lock already: after some of that, other work gets most of the time. */
+static void wait_for_lock(struct engine *en)
+{
+	unsigned shift = en->lock_waits < 5 ? en->lock_waits : 5;
+
+	en->cut_at_ms = en->mono_ms + ((uint64_t)BUSY_MS << shift);
+	en->lock_waits++;
+	en->cut_locked = true;
+	if (!en->locked_since_ms)
+		en->locked_since_ms = en->mono_ms + !en->mono_ms;
+}
+
 static int cut_more(struct engine *en, struct err *e)
 {
 	bool any = true;
@@ -263,10 +275,12 @@ static int cut_more(struct engine *en, struct err *e)
 		int rc = cut_one(en, &any, e);
 
 		if (rc == NE_BUSY) {
-			en->cut_at_ms = en->mono_ms + BUSY_MS;
+			wait_for_lock(en);
 			return NE_OK;
 		}
 		TRY(rc);
+		en->cut_locked = false;
+		en->lock_waits = 0;
 		if (any)
 			TRY(pump(en, e));
 	}

@@ -113,12 +113,31 @@ static size_t descriptors(const struct agent *a, struct pollfd out[static AGENT_
 	return n;
 }
 
+/* Goes on without a database whose file is not the one it was; false: its owner has no use for
+ * that.
+ */
+static bool drop(struct agent *a, size_t i, const struct err *e)
+{
+	struct node *n = a->node[i];
+
+	if (!node_tell_end(n, e->text))
+		return false;
+	a->n--;
+	memmove(&a->node[i], &a->node[i + 1], (a->n - i) * sizeof a->node[0]);
+	node_close(n);
+	return true;
+}
+
 static int step_all(struct agent *a, struct err *e)
 {
 	http_step(a->http);
-	for (size_t i = 0; i < a->n; i++) {
-		TRY(node_check_file(a->node[i], e));
-		node_step(a->node[i]);
+	for (size_t i = 0; i < a->n;) {
+		int rc = node_check_file(a->node[i], e);
+
+		if (!rc)
+			node_step(a->node[i++]);
+		else if (!drop(a, i, e))
+			return rc;
 	}
 	return NE_OK;
 }

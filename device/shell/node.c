@@ -170,6 +170,13 @@ int node_check_file(const struct node *n, struct err *e)
 		n->paths.db);
 }
 
+bool node_tell_end(struct node *n, const char *text)
+{
+	if (n->owner.ended)
+		n->owner.ended(n->owner.ctx, n->paths.db, text);
+	return n->owner.ended != NULL;
+}
+
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
@@ -194,11 +201,18 @@ struct link_view node_view(const struct node *n)
 {
 	uint64_t now = mono_ms(), at = conn_deadline_ms(&n->conn);
 
+	uint64_t rival_ms = n->rival_ms ? now - n->rival_ms : 0;
+
 	return (struct link_view){
-		.state = n->conn.state,
-		.problem = n->conn.problem,
-		.text = n->link_text.text,
-		.retry_in_ms = at > now && at != UINT64_MAX ? at - now : 0,
+		.rival =
+			n->rival_ms &&
+					rival_ms<RIVAL_HINT_MS, .rival_ms = rival_ms,
+						 .state = n->conn.state, .problem = n->conn.problem,
+						 .text = n->link_text.text, .retry_in_ms = at>
+						now &&
+					at != UINT64_MAX
+				? at - now
+				: 0,
 		.blocked = n->trouble.code,
 		.blocked_text = n->trouble.text,
 		.bad_messages = n->bad_messages,

@@ -21,6 +21,8 @@ struct node_owner {
 	void *ctx;
 	/* One line for a log: connected, offline and why, … Never a secret. */
 	void (*say)(void *ctx, const char *db, const char *text);
+	/* The file is gone or another one: the agent has closed it. See agent_run. */
+	void (*ended)(void *ctx, const char *db, const char *text);
 	/* Rows of `table` were changed by others. */
 	void (*changed)(void *ctx, const char *db, const char *table);
 	/* A pending write lost: see engine.h, as for what a resolver may do. */
@@ -50,6 +52,8 @@ void node_step(struct node *n);
  * put in its place, or none. What the app writes from now on would not be seen.
  */
 NEAP_CHECK int node_check_file(const struct node *n, struct err *e);
+/* Tells the owner that it ends, before node_close. True if it wants to know. */
+bool node_tell_end(struct node *n, const char *text);
 uint64_t node_deadline_ms(const struct node *n); /* mono: call node_step then at the latest */
 
 /*

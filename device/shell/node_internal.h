@@ -23,10 +23,12 @@ enum {
 	PROGRESS_MS = 1000,
 	STALL_MS = 60 * 1000, /* an impatient sync without any progress ends */
 	SILENCE_MS =
-		90 * 1000,    /* sets in flight and nothing heard: the connection is not trusted */
+		90 * 1000, /* sets in flight and nothing heard: the connection is not trusted */
+	RIVAL_HINT_MS = 10 * 60 * 1000, /* it is told for so long after the last sign */
 	RIVAL_SUSPECTED = 3,  /* short-lived connections in a row: someone else has our name */
 	GIVE_UP_ATTEMPTS = 3, /* failed connections that end an impatient sync */
 	DISK_PATIENCE_MS = 3000,
+	REFUSED_PATIENCE_MS = 3000, /* for what else there is to send */
 	CLOCK_RTT_MAX_MS = 5000,
 };
 
@@ -77,6 +79,7 @@ struct node {
 	struct err link_text; /* the connection's last problem */
 	int said;	      /* the last problem logged, −1 connected, −2 nothing */
 	unsigned failures;    /* attempts since the last connection */
+	uint64_t rival_ms;    /* mono: someone else was last seen under our name; 0 never */
 	unsigned short_lived; /* connections in a row that were lost soon after they were made */
 	struct sync sync[NODE_SYNCS];
 	uint64_t last_sync;

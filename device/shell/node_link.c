@@ -243,13 +243,14 @@ static void describe_loss(struct node *n, const struct letter *l, char *out, siz
 	if (l->code == NE_CERT)
 		snprintf(out, size, "the certificate of the broker at %.60s:%u is refused: %.200s",
 			 g->broker_host, port, l->text);
-	else if (rival_suspected(n))
+	else if (rival_suspected(n)) {
+		n->rival_ms = mono_ms();
 		snprintf(
 			out, size,
 			"the broker at %.60s:%u: %.80s; the last %u connections did not last: does "
 			"another one run as %.64s/%.64s?",
 			g->broker_host, port, l->text, n->short_lived, g->user.at, g->device.at);
-	else
+	} else
 		snprintf(out, size, "the broker at %.60s:%u: %.200s", g->broker_host, port,
 			 l->text);
 }

@@ -33,11 +33,23 @@ static void end(struct node *n, struct sync *s, int code, const char *text)
 	json_decref(status);
 }
 
+/* What the server refuses whole: its rows stay pending until people change something. */
+static const struct engine_trouble *refused(const struct engine_status *st)
+{
+	for (size_t i = 0; i < st->n_trouble; i++)
+		if (st->trouble[i].code == NE_ROWS &&
+		    strncmp(st->trouble[i].state, "rows-", 5) != 0)
+			return &st->trouble[i];
+	return NULL;
+}
+
 /* Everything is sent and heard; rows that cannot be are still a failure. */
 static int verdict(const struct engine_status *st, struct err *e)
 {
 	if (st->problem == NE_CAPTURE)
 		return err_set(e, NE_CAPTURE, "%s; %s", st->reason, st->next_step);
+	if (refused(st))
+		return err_set(e, NE_ROWS, "%s; %s", refused(st)->reason, refused(st)->next_step);
 	if (st->rejected_rows + st->parked_rows > 0)
 		return err_set(e, NE_ROWS, "%lld rejected and %lld parked rows: %s; %s",
 			       (long long)st->rejected_rows, (long long)st->parked_rows, st->reason,
@@ -100,6 +112,8 @@ static void report(struct node *n, struct sync *s, const struct engine_status *s
 	if (st->problem == NE_CAPTURE && !st->comparing)
 		end(n, s, verdict(st, &e), e.text);
 	else if (!s->patient && mono_ms() - s->since_ms > STALL_MS && st->comparing)
+		end(n, s, verdict(st, &e), e.text);
+	else if (refused(st) && !st->inflight_sets && mono_ms() - s->since_ms > REFUSED_PATIENCE_MS)
 		end(n, s, verdict(st, &e), e.text);
 	else if (!s->patient && mono_ms() - s->since_ms > STALL_MS)
 		end(n, s, NE_TIMEOUT, "the server does not answer");

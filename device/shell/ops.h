@@ -31,8 +31,10 @@ struct link_view {
 	int problem;	  /* enum ne; NE_OK */
 	const char *text; /* of the problem */
 	uint64_t retry_in_ms;
-	int blocked; /* enum ne: the database cannot be written */
+	int blocked; /* enum ne: the database cannot be written, for another reason than a lock */
 	const char *blocked_text;
+	bool rival;	       /* connections were taken over, not long ago */
+	uint64_t rival_ms;     /* since then */
 	uint64_t bad_messages; /* that did not open: forged, damaged, or in another key */
 };
 
