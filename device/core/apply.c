@@ -194,11 +194,14 @@ static int drop_marks(struct work *w, struct err *e)
 /* J1 broken, so that a test can see it noticed. False: leave the row alone. */
 static bool unjoin(struct work *w)
 {
-	if (w->row.exist == EXIST_NONE && !w->pending.row_exists && w->row.n_cell) {
+	const struct engine_break *b = &w->tg.d->broken;
+
+	if (b->upsert && w->row.exist == EXIST_NONE && !w->pending.row_exists && w->row.n_cell) {
 		w->plan.action = APPLY_INSERT;
 		memset(w->write, true, w->row.n_cell);
 	}
-	for (int i = 0; w->row.exist == EXIST_DEAD && i < w->pending.n_col; i++) {
+	for (int i = 0; b->cells_beat_delete && w->row.exist == EXIST_DEAD && i < w->pending.n_col;
+	     i++) {
 		if (w->has_mark[i] && reg_cmp(w->mark[i], w->row.exist_reg) > 0)
 			return false;
 	}
@@ -240,10 +243,32 @@ static void keep_defaults(struct work *w)
 	}
 }
 
+/*
+ * A pending cell older than the incoming insert is void, also one that a pending insert brought. If
+ * the incoming one says nothing of its column, no later message will either: the value goes here as
+ * at the server (J1).
+ */
+static void end_voided(struct work *w)
+{
+	bool comes[LIMIT_COLUMNS] = {false};
+
+	if (w->plan.action != APPLY_INSERT || !w->pending.row_exists)
+		return;
+	for (int i = 0; i < w->row.n_cell; i++)
+		comes[w->cell[i].col] = true;
+	for (int i = 0; i < w->pending.n_col; i++) {
+		bool stands = w->has_mark[i] && !w->plan.drop_mark[i];
+		bool was_pending = w->has_mark[i] || w->plan.drop_exist_mark;
+		if (comes[i] || stands || !was_pending)
+			continue;
+		w->image.has[i] = true;
+		w->image.val[i] = (struct val){.type = VAL_NULL};
+		w->image.reg[i] = w->row.exist_reg;
+	}
+}
+
 static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, struct err *e)
 {
-	bool go = true;
-
 	map_row(w, in, n_theirs);
 	TRY(find_row(w, &w->pending.row_exists, e));
 	TRY(work_read_marks(w, e));
@@ -255,10 +280,9 @@ static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, st
 	keep_defaults(w);
 	w->plan = (struct apply_plan){.write = w->write, .drop_mark = w->drop};
 	merge_device(&w->pending, &w->row, &w->plan);
-	if (!w->joined)
-		go = unjoin(w);
-	if (!go)
+	if (!unjoin(w))
 		return NE_OK;
+	end_voided(w);
 	TRY(keep_refused(w, e));
 	TRY(note_losses(w, e));
 	TRY(drop_marks(w, e));
@@ -280,7 +304,7 @@ static int apply_all(struct work *w, const struct table_rows *rows, struct err *
 	return work_write_aside(w, e);
 }
 
-static int apply_table(struct devdb *d, const struct table_rows *rows, bool full, bool joined,
+static int apply_table(struct devdb *d, const struct table_rows *rows, bool full,
 		       uint64_t *stamp_max, struct applied *out, struct err *e)
 {
 	struct tracked *t = devdb_table_by_name(d, rows->shape->name);
@@ -295,7 +319,6 @@ static int apply_table(struct devdb *d, const struct table_rows *rows, bool full
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return err_set(e, NE_MEMORY, "no memory to apply changes");
-	w->joined = joined;
 	w->arena.max = ASIDE_MEMORY;
 	w->row_arena.max = ROW_MEMORY;
 	rc = target_open(&w->tg, d, t, out, e);
@@ -324,19 +347,13 @@ static int apply_table(struct devdb *d, const struct table_rows *rows, bool full
 	return rc;
 }
 
-int apply_rows_joined(struct devdb *d, const struct rows *rows, bool full_pull, bool joined,
-		      struct applied *out, struct err *e)
+int apply_rows(struct devdb *d, const struct rows *rows, bool full_pull, struct applied *out,
+	       struct err *e)
 {
 	uint64_t stamp_max = 0;
 
 	*out = (struct applied){0};
 	for (size_t i = 0; i < rows->n_table; i++)
-		TRY(apply_table(d, &rows->table[i], full_pull, joined, &stamp_max, out, e));
+		TRY(apply_table(d, &rows->table[i], full_pull, &stamp_max, out, e));
 	return stamp_max ? devdb_raise_floor(d, stamp_max, e) : NE_OK;
-}
-
-int apply_rows(struct devdb *d, const struct rows *rows, bool full_pull, struct applied *out,
-	       struct err *e)
-{
-	return apply_rows_joined(d, rows, full_pull, true, out, e);
 }

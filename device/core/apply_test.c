@@ -96,6 +96,28 @@ static void test_update_of_unknown_row(void **state)
 	end();
 }
 
+/* J1: an insert of an app that lacks the column ends the cell; nobody will ever hear of it. */
+static void test_voided_cell_without_a_successor_is_ended(void **state)
+{
+	const struct shape *s = begin(ddl, "INSERT INTO t VALUES(1, 1, 'x')");
+	struct test_rows ins = {0};
+
+	(void)state;
+	settle_all();
+	test_sql(&db, "UPDATE t SET b = 'mine'");
+	test_row(&ins, s, test_int(1), EXIST_ALIVE, late, 7);
+	test_cell(&ins, 0, test_int(5), late, 7);
+	apply(&ins, false);
+	assert_string_equal(test_query(&db, "SELECT a || '/' || ifnull(b, 'null') FROM t"),
+			    "5/null");
+	assert_int_equal(marks(), 0);
+	test_sql(&db, "INSERT OR REPLACE INTO t VALUES(1, 6, 'with a pending insert')");
+	ins.rows.table[0].row[0].exist_reg.stamp += 1000; /* later than the floor allows here */
+	apply(&ins, false);
+	assert_string_equal(test_query(&db, "SELECT ifnull(b, 'null') FROM t"), "null");
+	end();
+}
+
 static void test_later_mark_stands(void **state)
 {
 	const struct shape *s = begin(ddl, "INSERT INTO t VALUES(1, 1, 'x')");
@@ -342,6 +364,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_insert_update_delete),
 		cmocka_unit_test(test_update_of_unknown_row),
+		cmocka_unit_test(test_voided_cell_without_a_successor_is_ended),
 		cmocka_unit_test(test_later_mark_stands),
 		cmocka_unit_test(test_mark_is_overtaken),
 		cmocka_unit_test(test_delete_beats_update),
