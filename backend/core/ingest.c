@@ -16,7 +16,6 @@ enum {
 	SCRATCH_BYTES = 2 * LIMIT_SET + LIMIT_SLICE,
 };
 
-/* How long a tombstone is kept: a device away for longer pulls everything (P7). */
 static const uint64_t tombstone_ms = (uint64_t)90 * 24 * 3600 * 1000;
 static const uint64_t conflict_ms = (uint64_t)90 * 24 * 3600 * 1000;
 
@@ -24,6 +23,8 @@ static void defaults(struct ingest_config *c)
 {
 	if (c->far_ahead_ms == 0)
 		c->far_ahead_ms = FAR_AHEAD_MS;
+	if (c->tombstone_ms == 0)
+		c->tombstone_ms = tombstone_ms;
 	if (c->page_bytes == 0)
 		c->page_bytes = PAGE_BYTES;
 	if (c->parts_bytes_user == 0)
@@ -40,6 +41,11 @@ static void defaults(struct ingest_config *c)
 		c->conflict_bytes_user = CONFLICT_BYTES_USER;
 }
 
+static uint64_t gc_every_ms(const struct ingest *in)
+{
+	return in->c.tombstone_ms < GC_EVERY_MS ? in->c.tombstone_ms : GC_EVERY_MS;
+}
+
 int ingest_open(struct ingest **out, const struct ingest_config *c, uint64_t now_ms, struct err *e)
 {
 	struct ingest *in = calloc(1, sizeof *in);
@@ -52,7 +58,7 @@ int ingest_open(struct ingest **out, const struct ingest_config *c, uint64_t now
 	defaults(&in->c);
 	in->rows.max = in->frame.max = SCRATCH_BYTES;
 	in->work.max = WORK_BYTES;
-	in->gc_due_ms = now_ms + GC_EVERY_MS;
+	in->gc_due_ms = now_ms + gc_every_ms(in);
 	in->heads_due = true;
 	while (term == 0) {
 		c->random(c->random_ctx, &term, sizeof term);
@@ -210,11 +216,11 @@ static int upkeep(struct step *s, struct err *e)
 	parts_expire(in, s->now_ms, false);
 	if (s->now_ms < in->gc_due_ms)
 		return 0;
-	in->gc_due_ms = s->now_ms + GC_EVERY_MS;
+	in->gc_due_ms = s->now_ms + gc_every_ms(in);
 	TRY(conflicts_expire(s, e));
-	if (s->now_ms < tombstone_ms)
+	if (s->now_ms < in->c.tombstone_ms)
 		return 0;
-	return store_gc(s->store, s->now_ms - tombstone_ms, GC_PAIRS, &removed, e);
+	return store_gc(s->store, s->now_ms - in->c.tombstone_ms, GC_PAIRS, &removed, e);
 }
 
 static int run(struct step *s, const struct in_event *ev, size_t n, struct err *e)

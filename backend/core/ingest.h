@@ -13,21 +13,12 @@
 
 struct ingest;
 
-/* Rules that a test switches off to see that the simulator notices. All false in the product. */
-struct ingest_break {
-	bool publish_as_sent; /* P4: the set goes out as it came */
-	bool no_correct;      /* P5: what was not taken is not republished */
-	bool no_join; /* J1: a tombstone keeps no later cells; an unknown delete is not stored */
-	bool no_term; /* P1: positions are not checked against terms */
-	bool no_successor; /* M3: any set number is committed */
-	bool ack_own_seq;  /* P4: the ack carries the set's seq, not the user's head */
-};
-
 struct ingest_config {
 	struct store *store;
 	void (*random)(void *ctx, void *out, size_t len);
 	void *random_ctx;
 	uint64_t far_ahead_ms;	 /* stamps further ahead are bounced [300000] */
+	uint64_t tombstone_ms;	 /* deletes are remembered for so long [90 days] (P7) */
 	size_t page_bytes;	 /* of a page's rows [32768] */
 	size_t parts_bytes_user; /* being put together, a user [8 MiB] */
 	size_t parts_bytes;	 /* … in all [64 MiB] */

@@ -24,6 +24,14 @@ static int prepare(struct merging *m, struct err *e)
 	if (!m->cell || !m->vals || !m->write || !m->taken || !m->got.cell_taken ||
 	    !m->got.cell_voided)
 		return no_memory(e);
+	m->voids = sh->has;
+	if (m->s->in->c.broken.void_all) {
+		bool *all = arena_array(m->a, n, sizeof *all);
+		if (!all)
+			return no_memory(e);
+		memset(all, true, n);
+		m->voids = all;
+	}
 	return store_row_init(m->t, m->a, &m->row, e);
 }
 
@@ -356,7 +364,7 @@ static int merge_row(struct merging *m, const struct row *in, struct err *e)
 	bool existed = m->row.st.known, was_alive = m->row.st.alive;
 	if (m->uniques)
 		TRY(copy_registers(m, &before, e));
-	merge_server(&m->row.st, &mapped, m->sh->has, &m->got);
+	merge_server(&m->row.st, &mapped, m->voids, &m->got);
 	if (!m->got.any && !m->got.lost)
 		return 0;
 	if (forget_join(m, in, existed))

@@ -22,18 +22,26 @@ static int reset(struct step *s, const struct sender *from, uint64_t nonce, stru
 static int position_ok(struct step *s, const struct sender *from, const struct position *at,
 		       bool *ok, struct err *e)
 {
-	*ok = s->in->c.broken.no_term && at->store == store_id(s->store);
-	return *ok ? 0 : store_position_valid(s->store, &from->us->u, at, ok, e);
+	const struct ingest_break *b = &s->in->c.broken;
+	struct store_user u = from->us->u;
+
+	*ok = b->no_term && at->store == store_id(s->store);
+	if (at->full ? b->no_gc_base : b->no_gc_check)
+		u.gc_seq = 0;
+	return *ok ? 0 : store_position_valid(s->store, &u, at, ok, e);
 }
 
-static enum site_status judge(const struct store_site *site, const struct sender *from,
-			      const struct f_hello *h)
+static enum site_status judge(const struct step *s, const struct store_site *site,
+			      const struct sender *from, const struct f_hello *h)
 {
-	if (strcmp(site->device.at, from->device.at) != 0)
+	const struct ingest_break *b = &s->in->c.broken;
+
+	if (!b->no_clash && strcmp(site->device.at, from->device.at) != 0)
 		return SITE_CLASH;
-	if (h->last_number < site->number)
+	if (h->last_number < site->number && !b->no_behind)
 		return SITE_BEHIND;
-	if (h->last_number == site->number && site->number && h->last_cut != site->cut)
+	if (h->last_number == site->number && site->number && h->last_cut != site->cut &&
+	    !b->no_cut_id)
 		return SITE_BEHIND;
 	return SITE_OK;
 }
@@ -71,8 +79,9 @@ static int join_tables(struct step *s, const struct sender *from, const struct f
 static int fence(struct step *s, const struct sender *from, const struct f_hello *h,
 		 struct store_site *site, bool known, struct err *e)
 {
-	if (!h->site || h->site > INT64_MAX || h->last_number > INT64_MAX ||
-	    h->last_number <= site->number || h->last_number <= site->fence)
+	if (s->in->c.broken.no_fence || !h->site || h->site > INT64_MAX ||
+	    h->last_number > INT64_MAX || h->last_number <= site->number ||
+	    h->last_number <= site->fence)
 		return 0;
 	if (!known)
 		TRY(store_site_add(s->store, &from->us->u, h->site, from->device.at, site, e));
@@ -100,7 +109,7 @@ int on_hello(struct step *s, const struct sender *from, const struct f_hello *h,
 	};
 	TRY(store_site_get(s->store, &from->us->u, h->site, &site, &known, e));
 	if (known) {
-		f.welcome.site_status = judge(&site, from, h);
+		f.welcome.site_status = judge(s, &site, from, h);
 		f.welcome.last_number = site.number;
 		f.welcome.last_cut = site.cut;
 	}
@@ -188,6 +197,30 @@ static size_t page_budget(const struct step *s, const struct f_pull *p)
 	return budget < MIN_PAGE_BYTES ? MIN_PAGE_BYTES : budget;
 }
 
+/* P3 broken: rows that only the asking device wrote are not among what it is given. */
+static int leave_out_own(struct step *s, const struct sender *from, struct rows *rows,
+			 struct err *e)
+{
+	for (size_t t = 0; t < rows->n_table; t++) {
+		struct table_rows *tr = &rows->table[t];
+		size_t n = 0;
+		for (size_t i = 0; i < tr->n_row; i++) {
+			struct row *r = &tr->row[i];
+			struct store_site site = {.id = 0};
+			uint64_t by = r->n_cell ? r->cell[0].reg.site : r->exist_reg.site;
+			bool own;
+			TRY(store_site_get(s->store, &from->us->u, by, &site, &own, e));
+			own = own && strcmp(site.device.at, from->device.at) == 0;
+			for (uint16_t c = 0; c < r->n_cell; c++)
+				own = own && r->cell[c].reg.site == by;
+			if (!own)
+				tr->row[n++] = *r;
+		}
+		tr->n_row = n;
+	}
+	return 0;
+}
+
 int on_pull(struct step *s, const struct sender *from, const struct f_pull *p, struct err *e)
 {
 	struct frame f = {.type = FRAME_PAGE};
@@ -204,6 +237,8 @@ int on_pull(struct step *s, const struct sender *from, const struct f_pull *p, s
 		return 0;
 	}
 	TRY(rc);
+	if (s->in->c.broken.no_own_pull)
+		TRY(leave_out_own(s, from, &page.rows, e));
 	f.page = (struct f_page){
 		.nonce = p->nonce,
 		.store = store_id(s->store),

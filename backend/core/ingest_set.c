@@ -94,7 +94,8 @@ static void check_table(const struct step *s, const struct table_rows *tr, struc
 		const struct row *r = &tr->row[i];
 		if (!cells_ordered(r, tr->shape))
 			refusal(why, REFUSE_MALFORMED, "a row has columns out of order or no key");
-		else if (tr->shape->kind == SHAPE_MERGE && newest_stamp(r) >= limit)
+		else if (tr->shape->kind == SHAPE_MERGE && newest_stamp(r) >= limit &&
+			 !s->in->c.broken.any_stamp)
 			refusal(why, REFUSE_FAR_AHEAD,
 				"the device's clock is too far ahead of the server's");
 	}
@@ -136,7 +137,7 @@ static int append_table(struct step *s, struct user_state *us, const struct stor
 	}
 	TRY(rc);
 	s->in->stats.duplicates += got.duplicates;
-	if (!got.collision)
+	if (!got.collision || s->in->c.broken.no_compare)
 		return 0;
 	why->code = REFUSE_COLLISION;
 	why->has_shape = true;
@@ -296,7 +297,7 @@ static int again(struct step *s, const struct sender *from, const struct store_s
 
 	TRY(store_site_recall(s->store, &from->us->u, site, set->number, set->cut, &own, &found,
 			      e));
-	if (found) {
+	if (found || s->in->c.broken.no_cut_id) {
 		s->in->stats.duplicates++;
 		return ack_add(s, from, set->site, site->number, set->number, own, e);
 	}
@@ -316,7 +317,7 @@ int on_set(struct step *s, const struct sender *from, const struct f_set *set, s
 		return 0;
 	}
 	TRY(store_site_get(s->store, &from->us->u, set->site, &site, &known, e));
-	if (known && strcmp(site.device.at, from->device.at) != 0) {
+	if (known && strcmp(site.device.at, from->device.at) != 0 && !s->in->c.broken.no_clash) {
 		refusal(&why, REFUSE_SITE_CLASH, "this site belongs to another device of the user");
 		return refuse(s, from, set, &why, e);
 	}

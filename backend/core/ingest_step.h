@@ -187,6 +187,7 @@ struct merging {
 	struct val *vals;  /* values by the table's columns */
 	bool *write;	   /* columns of vals to be written */
 	bool *taken;	   /* cells taken, by the table's columns */
+	const bool *voids; /* columns that an insert of the sender voids */
 	struct set_effect *out;
 	struct table_rows *sent,
 		*whole; /* where effects go, by the sender's and the table's shape */

@@ -12,6 +12,7 @@
 #ifndef NEAP_BACKEND_CORE_STORE_H
 #define NEAP_BACKEND_CORE_STORE_H
 
+#include "backend/core/breaks.h"
 #include "protocol/frame.h"
 #include "protocol/id.h"
 #include "protocol/merge.h"
@@ -31,6 +32,7 @@ struct store_config {
 	bool existing;	 /* do not create a missing file: NE_NOT_FOUND */
 	void (*random)(void *ctx, void *out, size_t len); /* for the id of a new store */
 	void *random_ctx;
+	struct ingest_break broken;
 };
 
 /* Opens or creates a store. NE_NOT_FOUND, NE_CORRUPT (a later format, or no store of ours). */

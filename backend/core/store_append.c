@@ -149,7 +149,7 @@ static int add_one(struct appending *p, sqlite3_stmt *insert_st, const struct ro
 	bool found, there = false;
 
 	TRY(find_range(p, r->gen, r->n, &at, &found, e));
-	bool inside = found && r->n <= at.hi;
+	bool inside = found && r->n <= at.hi && !p->s->broken.no_ranges;
 	if (inside) {
 		TRY(compare(p, r, &there, e));
 		if (there || dense(&at)) {

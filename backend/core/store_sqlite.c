@@ -185,11 +185,14 @@ int store_open(struct store **out, const struct store_config *c, struct err *e)
 
 	if (!s)
 		return err_set(e, NE_MEMORY, "no memory to open %s", c->path);
+	s->broken = c->broken;
 	s->look = true;
 	s->triggers_version = -1;
 	rc = db_open(&s->db, c->path, flags, c->vfs, c->busy_ms ? c->busy_ms : 5000, e);
 	if (!rc)
 		rc = load(s, c, e);
+	if (!rc && s->broken.ack_unsynced)
+		rc = db_exec(s->db, "PRAGMA synchronous = OFF", e);
 	if (rc) {
 		store_close(s);
 		return rc;

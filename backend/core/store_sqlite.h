@@ -15,6 +15,7 @@ struct catalogue {
 
 struct store {
 	struct db *db;
+	struct ingest_break broken;
 	uint64_t id, term, prev_term;
 	int64_t term_ord;
 	uint64_t issued;

@@ -23,10 +23,6 @@ struct applied {
  */
 NEAP_CHECK int apply_rows(struct devdb *d, const struct rows *rows, bool full_pull,
 			  struct applied *out, struct err *e);
-/* The same; `joined` false breaks rule J1, for tests: updates create rows, cell marks beat deletes.
- */
-NEAP_CHECK int apply_rows_joined(struct devdb *d, const struct rows *rows, bool full_pull,
-				 bool joined, struct applied *out, struct err *e);
 
 /*
  * Starts and ends a full pull (P7). Starting, inside the caller's transaction, notes which tables

@@ -52,7 +52,6 @@ struct set_aside {
 /* One table's part of a call. Large, so on the heap. */
 struct work {
 	struct target tg;
-	bool joined;
 	int key_of[LIMIT_KEY_COLUMNS]; /* our key column → theirs */
 	int col_of[LIMIT_COLUMNS];     /* our column → theirs; −1 none */
 	int cell_of[LIMIT_COLUMNS];    /* their column → the row's cell; −1 none */

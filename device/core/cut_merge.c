@@ -169,18 +169,19 @@ static void stamp_defaults(struct scan *x)
 
 static int copy_cells(struct scan *x, sqlite3_stmt *row, struct row *out, struct err *e)
 {
-	uint16_t n = x->g.has_exist ? x->s->n_col : x->g.n_cell;
+	bool all = x->g.has_exist && !x->c->d->broken.no_filler;
+	uint16_t n = all ? x->s->n_col : x->g.n_cell;
 	struct cell *cell = arena_array(x->c->arena, n ? n : 1, sizeof *cell);
 
 	if (!cell)
 		return full_arena(x, e);
-	if (x->g.has_exist)
+	if (all)
 		all_cells(x, cell);
 	stamp_defaults(x);
 	for (uint16_t i = 0; i < n; i++) {
 		struct val v;
 
-		if (!x->g.has_exist)
+		if (!all)
 			cell[i] = (struct cell){.col = x->g.col[i], .reg = x->g.reg[i]};
 		v = value_of(x, row, cell[i].col);
 		if (!val_copy(x->c->arena, &v, &cell[i].val))

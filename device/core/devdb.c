@@ -320,6 +320,8 @@ int devdb_raise_floor(struct devdb *d, uint64_t stamp, struct err *e)
 {
 	sqlite3_stmt *s;
 
+	if (d->broken.no_floor)
+		return NE_OK;
 	if (stamp > INT64_MAX)
 		stamp = INT64_MAX;
 	TRY(db_prepare(d->db,
@@ -360,8 +362,8 @@ static int restamp(struct devdb *d, int64_t by_ms, struct err *e)
 			"UPDATE \"%s\" AS m SET stamp = max(c.floor + 1, min(m.stamp + %" PRId64
 			", max(c.floor + 1, (CAST((julianday('now') - 2440587.5) * 86400000.0 + "
 			"0.5 AS INTEGER) + c.offset_ms) << 16))) FROM neap_clock AS c WHERE "
-			"m.stamp > c.floor",
-			d->table[i].marks, by_ms * 65536));
+			"m.stamp > c.floor OR %d",
+			d->table[i].marks, by_ms * 65536, d->broken.restamp_cut));
 	}
 	return NE_OK;
 }

@@ -21,6 +21,7 @@
 #define NEAP_DEVICE_CORE_DEVDB_H
 
 #include "common/db.h"
+#include "device/core/breaks.h"
 #include "protocol/frame.h"
 #include "protocol/id.h"
 
@@ -70,7 +71,8 @@ struct devdb {
 	struct arena schema;
 	uint64_t page_upto;	/* of the page being applied: no row in it is newer; 0: unknown */
 	int64_t schema_version; /* PRAGMA schema_version at the last reload */
-	int conflict_todo;	/* enum conflict_todo of new records: whether anyone listens */
+	struct engine_break broken;
+	int conflict_todo; /* enum conflict_todo of new records: whether anyone listens */
 };
 
 /*

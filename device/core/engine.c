@@ -94,6 +94,10 @@ int engine_open(struct engine **out, const struct engine_config *c, struct err *
 			(c->conflicts ? CONFLICT_TELL : 0) | (c->resolve ? CONFLICT_ASK : 0);
 	en->ask_due = en->tell_due = true;
 	if (!rc)
+		en->d->broken = c->broken;
+	if (!rc && c->broken.no_sync)
+		rc = db_exec(en->d->db, "PRAGMA synchronous = OFF", e);
+	if (!rc)
 		rc = cutter_new(&en->cutter, en->d, e);
 	if (!rc)
 		rc = engine_load(en, e);

@@ -11,17 +11,6 @@
 
 struct engine;
 
-/* Rules that a test switches off to see that the simulator notices. All false in the product. */
-struct engine_break {
-	bool no_hold;	     /* P3: broadcasts at or below a page's head are applied */
-	bool clear_by_stamp; /* M2: an ack clears marks whatever their generation */
-	bool no_join; /* J1: an update of an unknown row creates it; a cell mark beats a delete */
-	bool clear_early; /* marks are dropped at the ack, not when the cursor reaches its head */
-	bool trust_head;  /* P2: sync concludes from the retained head */
-	bool skip_own;	  /* P5: an own seq is skipped even if its marks were overtaken */
-	bool no_report;	  /* J7: what lost here before the server judged it is not reported */
-};
-
 /* A pending write of this device that lost to one of others, as neap_conflict keeps it. */
 struct engine_conflict {
 	const char *table;

@@ -130,7 +130,7 @@ static int apply_slice(struct engine *en, const struct rows *rows, struct err *e
 {
 	struct applied done;
 
-	TRY(apply_rows_joined(en->d, rows, en->at.full, !en->cfg.broken.no_join, &done, e));
+	TRY(apply_rows(en->d, rows, en->at.full, &done, e));
 	engine_applied(en, &done);
 	return tell_changed(en, rows);
 }

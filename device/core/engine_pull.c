@@ -113,7 +113,7 @@ static int finish_full(struct engine *en, struct err *e)
 {
 	struct position at = en->at;
 	struct applied done;
-	bool more = true;
+	bool more = !en->cfg.broken.no_sweep;
 
 	at.full = false;
 	at.base = 0;

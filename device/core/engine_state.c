@@ -33,7 +33,7 @@ int engine_load(struct engine *en, struct err *e)
 	at.full = full != FULL_NONE;
 	en->save_lost = full == FULL_SAVES;
 	en->at = at;
-	en->hold = hold;
+	en->hold = en->cfg.broken.hold_forgotten ? 0 : hold;
 	en->acked_number = acked;
 	en->verified_wall_ms = verified;
 	return NE_OK;
@@ -175,6 +175,10 @@ int engine_new_tables(struct engine *en, bool *any, struct err *e)
 	int rc = put_shapes(en, &now);
 
 	*any = false;
+	if (en->cfg.broken.no_repull) {
+		buf_free(&now);
+		return rc;
+	}
 	if (!rc)
 		rc = devdb_get_text(en->d, "pulled", &pulled, e);
 	for (size_t i = 0; !rc && i + SHAPE_TEXT <= now.len; i += SHAPE_TEXT)

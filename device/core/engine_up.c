@@ -335,7 +335,8 @@ static int restart(struct engine *en, struct err *e)
 	en->acked_number = en->committed;
 	engine_drop_flights(en);
 	if (en->restamp && en->has_offset) {
-		TRY(store_offset(en, true, e));
+		if (!en->cfg.broken.no_restamp)
+			TRY(store_offset(en, true, e));
 		en->restamp = false;
 	}
 	en->restart = en->restamp;

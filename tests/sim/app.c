@@ -18,6 +18,9 @@ sqlite3 *app_connection(struct sim_device *d)
 	sqlite3_busy_timeout(d->app, 100);
 	if (rng_chance(&d->w->chance, 300))
 		sqlite3_exec(d->app, "PRAGMA recursive_triggers=ON", NULL, NULL, NULL);
+	/* Its commits may then vanish with the power. */
+	if (rng_chance(&d->w->chance, 300))
+		sqlite3_exec(d->app, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
 	return d->app;
 }
 
@@ -276,12 +279,34 @@ static void run(struct sim_device *d, sqlite3_stmt *s)
 			 sqlite3_errmsg(d->app));
 }
 
+static unsigned table_index(const struct world *w, const struct sim_table *t)
+{
+	unsigned i = 0;
+
+	while (w->table[i] != t)
+		i++;
+	return i;
+}
+
+static bool has_added(const struct sim_device *d, const struct sim_table *t)
+{
+	return d->upgraded >> table_index(d->w, t) & 1;
+}
+
+static void added_sql(const struct sim_table *t, char *sql)
+{
+	snprintf(sql, SQL_MAX, "UPDATE %s SET %s=hex(randomblob(2))", t->name, t->added);
+	add_key_equals(sql, t);
+}
+
 static void merge_write(struct sim_device *d, const struct sim_table *t)
 {
 	char sql[SQL_MAX];
 	sqlite3_stmt *s;
 
 	merge_sql(d->w, t, sql);
+	if (has_added(d, t) && rng_chance(&d->w->chance, 250))
+		added_sql(t, sql);
 	if (sqlite3_prepare_v2(d->app, sql, -1, &s, NULL) != SQLITE_OK) {
 		sim_fail(d->w, "%s: \"%s\": %s", d->name, sql, sqlite3_errmsg(d->app));
 		return;
@@ -369,6 +394,29 @@ static void append_touch(struct sim_device *d, const struct sim_table *t)
 		sim_fail(w, "%s: \"%s\": %s", d->name, sql, sqlite3_errmsg(d->app));
 }
 
+/* ---- new versions ---- */
+
+void app_upgrade(struct sim_device *d)
+{
+	struct world *w = d->w;
+	unsigned i = rng_below(&w->chance, w->n_table);
+	const struct sim_table *t = w->table[i];
+	char sql[SQL_MAX];
+
+	if (!t->added || d->app_tx || has_added(d, t))
+		return;
+	snprintf(sql, sizeof sql, "ALTER TABLE %s ADD COLUMN %s TEXT", t->name, t->added);
+	sim_clock(w, d);
+	int rc = sqlite3_exec(app_connection(d), sql, NULL, NULL, NULL) & 0xff;
+	sim_trace(w, "%s   app %s: %d", d->name, sql, rc);
+	if (rc == SQLITE_OK) {
+		sim_fault(w, FAULT_UPGRADED);
+		d->upgraded |= 1u << i;
+	}
+	if (!device_struck(d))
+		device_step(d, &(struct event){.type = EV_LOCAL});
+}
+
 /* ---- transactions ---- */
 
 static void keep_token(struct world *w, const struct token *t)
@@ -422,6 +470,64 @@ void app_end(struct sim_device *d)
 	d->n_fresh = 0;
 	struct item *it = queue_add(d->w, ITEM_LOCAL, rng_below(&d->w->chance, 400), (int)d->index);
 	it->link_run = 0;
+}
+
+static bool prepares(struct sim_device *d, const char *sql, bool *row)
+{
+	sqlite3_stmt *s;
+	bool ok = sqlite3_prepare_v2(app_connection(d), sql, -1, &s, NULL) == SQLITE_OK;
+
+	*row = ok && sqlite3_step(s) == SQLITE_ROW;
+	sqlite3_finalize(s);
+	return ok;
+}
+
+void app_note_vanished(struct sim_device *d)
+{
+	struct world *w = d->w;
+	char sql[200];
+	bool row;
+
+	for (unsigned i = 0; i < w->n_table; i++) {
+		const struct sim_table *t = w->table[i];
+		if (!has_added(d, t))
+			continue;
+		snprintf(sql, sizeof sql, "SELECT %s FROM %s", t->added, t->name);
+		if (!prepares(d, sql, &row))
+			d->upgraded &= ~(1u << i);
+	}
+	for (size_t i = 0; i < w->n_token; i++) {
+		struct token *t = &w->token[i];
+		if (t->device != d->index || t->touched || t->vanished || d->restored)
+			continue;
+		snprintf(sql, sizeof sql, "SELECT 1 FROM %s WHERE token='%s'",
+			 w->table[t->table]->name, t->text);
+		if (prepares(d, sql, &row) && !row) {
+			sim_fault(w, FAULT_VANISHED);
+			t->vanished = true;
+		}
+	}
+}
+
+void app_write_last(struct sim_device *d, const char *last)
+{
+	struct world *w = d->w;
+
+	sim_clock(w, d);
+	for (unsigned i = 0; i < w->n_table; i++) {
+		const struct sim_table *t = w->table[i];
+		char sql[SQL_MAX];
+		if (t->append || t->n_col == t->n_key)
+			continue;
+		const char *k = t->col[t->n_key - 1], *c = t->col[t->n_col - 1];
+		snprintf(sql, sizeof sql, "UPDATE %s SET %s='%s' WHERE %s=(SELECT min(%s) FROM %s)",
+			 t->name, c, last, k, k, t->name);
+		sim_trace(w, "%s   app %s", d->name, sql);
+		if (sqlite3_exec(app_connection(d), sql, NULL, NULL, NULL) != SQLITE_OK)
+			sim_fail(w, "%s: \"%s\": %s", d->name, sql, sqlite3_errmsg(d->app));
+	}
+	if (!w->failed)
+		device_step(d, &(struct event){.type = EV_LOCAL});
 }
 
 static void write_one(struct sim_device *d)

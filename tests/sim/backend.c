@@ -100,11 +100,15 @@ static void step(struct world *w, const struct in_event *ev, size_t n);
 void backend_open(struct world *w)
 {
 	struct sim_backend *b = &w->backend;
-	struct store_config sc = {
-		.path = STORE_PATH, .vfs = MEMVFS_NAME, .random = rng_bytes, .random_ctx = &w->ids};
+	struct store_config sc = {.path = STORE_PATH,
+				  .vfs = MEMVFS_NAME,
+				  .random = rng_bytes,
+				  .random_ctx = &w->ids,
+				  .broken = w->opt->ingest_broken};
 	struct ingest_config ic = {.random = rng_bytes,
 				   .random_ctx = &w->ids,
 				   .page_bytes = w->c.page_bytes,
+				   .tombstone_ms = w->c.tombstone_ms,
 				   .broken = w->opt->ingest_broken};
 	struct err e = {0};
 
@@ -155,6 +159,7 @@ void backend_kill(struct world *w)
 	sim_fault(w, FAULT_BACKEND_KILLED);
 	sim_trace(w, "backend is killed%s", power ? " by a power cut" : "");
 	restart(w, memvfs_image(STORE_PATH, power ? &w->chance : NULL));
+	check_acked(w);
 }
 
 void backend_backup(struct world *w)
@@ -268,6 +273,7 @@ static void step(struct world *w, const struct in_event *ev, size_t n)
 		sim_fault(w, FAULT_BACKEND_AT_WRITE);
 		sim_trace(w, "backend dies at a write");
 		restart(w, image);
+		check_acked(w);
 		return;
 	}
 	if (rc == NE_BUSY) {

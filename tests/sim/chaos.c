@@ -1,11 +1,14 @@
 /* What is done to the system. */
 #include "tests/sim/sim.h"
 
+static const int64_t YEAR_MS = (int64_t)365 * 24 * 3600 * 1000;
+
 static struct sim_device *any_device(struct world *w)
 {
 	return &w->device[rng_below(&w->chance, w->n_device)];
 }
 
+/* Some minutes off, right again, a year ahead, or at 1970. */
 static void change_clock(struct sim_device *d)
 {
 	struct world *w = d->w;
@@ -13,6 +16,8 @@ static void change_clock(struct sim_device *d)
 
 	if (rng_chance(&w->chance, 700))
 		to = (int64_t)rng_range(&w->chance, 0, 1200000) - 600000;
+	else if (rng_chance(&w->chance, 300))
+		to = rng_chance(&w->chance, 500) ? 1000 - (int64_t)w->now_ms : YEAR_MS;
 	sim_fault(w, FAULT_CLOCK_JUMP);
 	sim_trace(w, "%s   clock %lld ms off", d->name, (long long)to);
 	d->skew_ms = to;
@@ -83,6 +88,12 @@ static void act(struct world *w, enum activity a)
 		break;
 	case DO_DEVICE_RESTORE:
 		device_restore(d);
+		break;
+	case DO_DEVICE_CLONE:
+		device_clone(d);
+		break;
+	case DO_UPGRADE:
+		app_upgrade(d);
 		break;
 	default:
 		net_replay(w);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/core/engine_internal.h"
 #include "tests/sim/sim.h"
 
 enum { TEXT_MAX = 8 << 20, SQL_MAX = 500 };
@@ -56,13 +57,15 @@ static bool put_rows(sqlite3 *db, const char *sql, const char *user, struct buf 
 	return true;
 }
 
-static void select_sql(char *sql, const struct sim_table *t, bool server)
+static void select_sql(char *sql, const struct sim_table *t, bool server, bool added)
 {
 	snprintf(sql, SQL_MAX, "SELECT ");
 	for (unsigned i = 0; i < t->n_col; i++) {
 		size_t n = strlen(sql);
 		snprintf(sql + n, SQL_MAX - n, "%s%s", i ? "," : "", t->col[i]);
 	}
+	if (added)
+		snprintf(sql + strlen(sql), SQL_MAX - strlen(sql), ",%s", t->added);
 	size_t n = strlen(sql);
 	snprintf(sql + n, SQL_MAX - n, " FROM %s%s ORDER BY ", t->name,
 		 server ? " WHERE user_id=?1" : "");
@@ -103,10 +106,15 @@ static void check_merge_table(struct world *w, sqlite3 *store, const struct sim_
 	struct buf a = {.max = TEXT_MAX}, b = {.max = TEXT_MAX};
 	char ours[SQL_MAX], theirs[SQL_MAX];
 
-	select_sql(ours, t, true);
-	select_sql(theirs, t, false);
+	unsigned index = 0;
+
+	while (w->table[index] != t)
+		index++;
 	for (unsigned i = 0; i < w->n_device && !w->failed; i++) {
 		struct sim_device *d = &w->device[i];
+		bool added = d->upgraded >> index & 1;
+		select_sql(ours, t, true, added);
+		select_sql(theirs, t, false, added);
 		buf_clear(&a);
 		buf_clear(&b);
 		put_rows(store, ours, d->user->name, &a);
@@ -159,7 +167,12 @@ static void check_token(struct world *w, sqlite3 *store, const struct token *tok
 	 * After a restored store a row may go up again, as the device no longer knows under what
 	 * number; what was pending in the copy of a device's file goes up again under its new site.
 	 */
-	if (there > 1 && !w->backend.restored && !d->restored)
+	if (token->vanished && there > 0 && !w->backend.restored && !d->restored)
+		sim_fail(w, "%s: row %s was lost with the power after it had gone up", t->name,
+			 token->text);
+	else if (token->vanished)
+		;
+	else if (there > 1 && !w->backend.restored && !d->restored)
 		sim_fail(w, "%s: row %s is %d times on the server", t->name, token->text, there);
 	else if (!token->touched && there == 0 && !w->backend.restored && !d->restored)
 		sim_fail(w, "%s: row %s of %s is not on the server (%d on the device)", t->name,
@@ -242,6 +255,82 @@ static void check_heads(struct world *w)
 			sim_fail(w, "%s is at %llu, the server at %llu", d->name,
 				 (unsigned long long)s.cursor, (unsigned long long)u.head);
 	}
+}
+
+void check_device_moves(struct sim_device *d)
+{
+	const struct engine *en = d->en;
+
+	if (d->w->failed || !en || en->stale)
+		return;
+	bool same = !en->at.full && en->at.store == d->seen.store && en->at.term == d->seen.term &&
+		    en->d->site == d->seen.site;
+	if (same && en->at.cursor < d->seen.cursor)
+		sim_fail(d->w, "%s: its cursor went back from %llu to %llu", d->name,
+			 (unsigned long long)d->seen.cursor, (unsigned long long)en->at.cursor);
+	/* A restored store has lost some: they are given out again (P8). */
+	if (same && en->acked_number < d->seen.acked && !d->w->backend.restored)
+		sim_fail(d->w, "%s: its acknowledged number went back from %llu to %llu", d->name,
+			 (unsigned long long)d->seen.acked, (unsigned long long)en->acked_number);
+	d->seen.store = en->at.full ? 0 : en->at.store;
+	d->seen.term = en->at.term;
+	d->seen.site = en->d->site;
+	d->seen.cursor = en->at.cursor;
+	d->seen.acked = en->acked_number;
+}
+
+/* What a device knows to be committed is on the disk of a backend that died (P6). */
+void check_acked(struct world *w)
+{
+	for (unsigned i = 0; i < w->n_device && !w->failed && !w->backend.restored; i++) {
+		const struct engine *en = w->device[i].en;
+		struct store_site site = {.id = 0};
+		struct store_user u;
+		bool found;
+		struct err e;
+		if (!en || w->device[i].restored || en->acked_number == 0)
+			continue;
+		if (store_user_get(w->backend.store, w->device[i].user->name, &u, &found, &e) ||
+		    store_site_get(w->backend.store, &u, en->d->site, &site, &found, &e))
+			sim_fail(w, "%s", e.text);
+		else if (site.number < en->acked_number)
+			sim_fail(w, "set %llu of %s was acknowledged, and is gone",
+				 (unsigned long long)en->acked_number, w->device[i].name);
+	}
+}
+
+/* Whether the query has a row for the user. */
+static bool any_row(sqlite3 *db, const char *sql, const char *user)
+{
+	sqlite3_stmt *s;
+	bool yes = false;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK)
+		return false;
+	if (sqlite3_bind_parameter_count(s) > 0)
+		sqlite3_bind_text(s, 1, user, -1, SQLITE_STATIC);
+	yes = sqlite3_step(s) == SQLITE_ROW;
+	sqlite3_finalize(s);
+	return yes;
+}
+
+void check_last(struct world *w, const struct sim_device *d, const char *last)
+{
+	sqlite3 *store = open_store(w);
+
+	for (unsigned i = 0; i < w->n_table && !w->failed; i++) {
+		const struct sim_table *t = w->table[i];
+		char any[SQL_MAX], mine[SQL_MAX];
+		if (t->append || t->n_col == t->n_key)
+			continue;
+		snprintf(any, sizeof any, "SELECT 1 FROM %s", t->name);
+		snprintf(mine, sizeof mine, "SELECT 1 FROM %s WHERE %s='%s' AND user_id=?1",
+			 t->name, t->col[t->n_col - 1], last);
+		if (any_row(d->app, any, NULL) && !any_row(store, mine, d->user->name))
+			sim_fail(w, "%s: what %s wrote when all was in sync is not on the server",
+				 t->name, d->name);
+	}
+	sqlite3_close(store);
 }
 
 void check_all(struct world *w)

@@ -7,13 +7,14 @@ static const uint32_t base_weight[DO_N] = {
 	[DO_HEAD_LOST] = 2,    [DO_CLOCK] = 4,	       [DO_SYNC] = 4,
 	[DO_REPLAY] = 6,       [DO_STORE_BACKUP] = 6,  [DO_STORE_RESTORE] = 4,
 	[DO_STORE_WIPE] = 2,   [DO_DEVICE_BACKUP] = 8, [DO_DEVICE_RESTORE] = 5,
+	[DO_DEVICE_CLONE] = 3, [DO_UPGRADE] = 5,
 };
 
 static void restful(struct climate *c, struct rng *r)
 {
 	bool restores = rng_chance(r, 150); /* of the store or of devices, from copies */
 
-	for (unsigned i = DO_STORE_BACKUP; i <= DO_DEVICE_RESTORE && !restores; i++)
+	for (unsigned i = DO_STORE_BACKUP; i <= DO_DEVICE_CLONE && !restores; i++)
 		c->weight[i] = 0;
 }
 
@@ -28,6 +29,7 @@ static void draw_weather(struct climate *c, struct rng *r)
 	c->unpublished = rng_chance(r, 500) ? rng_below(r, 60) : 0;
 	c->skew = rng_chance(r, 500) ? 700 : 0;
 	c->tear = 500;
+	c->tombstone_ms = rng_chance(r, 300) ? rng_range(r, c->chaos_ms / 20 + 1, c->chaos_ms) : 0;
 	c->set_rows = rng_chance(r, 500) ? (uint32_t)rng_range(r, 1, 12) : 0;
 	for (unsigned i = 0; i < DO_N; i++)
 		c->weight[i] = base_weight[i] * swarm[rng_below(r, 4)];
@@ -110,6 +112,15 @@ void draw_climate(struct world *w)
 		c->lose = c->repeat = c->delay = c->unpublished = c->skew = 0;
 		for (unsigned i = 0; i < DO_N; i++)
 			c->weight[i] = i == DO_APP || i == DO_OPERATOR ? base_weight[i] : 0;
+	}
+	if (w->opt->crash) {
+		/* Nothing goes wrong but the one write. */
+		c->lose = c->repeat = c->delay = c->unpublished = c->skew = 0;
+		for (unsigned i = 0; i < DO_N; i++)
+			c->weight[i] = i == DO_APP ? 120 : i == DO_LINK_DOWN ? 40 : 0;
+		c->activities = 10;
+		c->chaos_ms = 10000;
+		c->warm = false;
 	}
 	if (w->opt->activities)
 		c->activities = w->opt->activities;

@@ -77,7 +77,7 @@ static void create_tables(struct sim_device *d)
 	app_end(d);
 	for (unsigned i = 0; i < d->w->n_table && !d->w->failed; i++) {
 		struct track_options o = {.append = d->w->table[i]->append};
-		o.priority = o.append ? 7 : 5;
+		o.priority = (int)((d->w->seed >> i) % 10); /* the same on all devices */
 		opened(d, track_table(engine_devdb(d->en), d->w->table[i]->name, &o, &e), &e,
 		       "track");
 	}
@@ -120,6 +120,7 @@ void device_open(struct sim_device *d)
 	struct err e;
 
 	sim_clock(d->w, d);
+	d->seen.acked = 0; /* durable only once it is settled */
 	opened(d, engine_open(&d->en, &c, &e), &e, "open");
 }
 
@@ -143,6 +144,8 @@ static void reopen(struct sim_device *d, struct memimage *image)
 	device_open(d);
 	if (!d->w->failed)
 		device_step(d, &(struct event){.type = EV_LOCAL});
+	if (!d->w->failed && d->w->sync_id)
+		device_step(d, &(struct event){.type = EV_SYNC, .sync_id = d->w->sync_id});
 }
 
 bool device_struck(struct sim_device *d)
@@ -158,6 +161,8 @@ bool device_struck(struct sim_device *d)
 	memcpy(fresh, d->fresh, sizeof fresh);
 	reopen(d, image);
 	/* Whether the app's commit had reached the disk is for the disk to say. */
+	if (!d->w->failed)
+		app_note_vanished(d);
 	if (n && !d->w->failed)
 		app_keep_found(d, fresh, n);
 	return true;
@@ -168,12 +173,15 @@ void device_kill(struct sim_device *d, bool power)
 	sim_fault(d->w, power ? FAULT_DEVICE_POWER : FAULT_DEVICE_KILLED);
 	sim_trace(d->w, "%s   %s", d->name, power ? "loses its power" : "is killed");
 	reopen(d, memvfs_image(d->path, power ? &d->w->chance : NULL));
+	if (!d->w->failed)
+		app_note_vanished(d);
 }
 
 void device_backup(struct sim_device *d)
 {
 	memimage_free(d->backup);
 	d->backup = memvfs_image(d->path, NULL);
+	d->backup_upgraded = d->upgraded;
 	sim_trace(d->w, "%s   is copied", d->name);
 }
 
@@ -187,7 +195,40 @@ void device_restore(struct sim_device *d)
 	sim_trace(d->w, "%s   is restored from its copy", d->name);
 	d->backup = NULL;
 	d->restored = true;
+	d->upgraded = d->backup_upgraded;
+	memset(&d->seen, 0, sizeof d->seen);
 	reopen(d, backup);
+}
+
+void device_clone(struct sim_device *d)
+{
+	struct world *w = d->w;
+	struct sim_device *of = &w->device[rng_below(&w->chance, w->n_device)];
+	struct memimage *image;
+	struct err e;
+
+	if (of == d || of->user != d->user)
+		return;
+	sim_fault(w, FAULT_DEVICE_CLONED);
+	sim_trace(w, "%s   is started from a copy of %s", d->name, of->name);
+	image = memvfs_image(of->path, NULL);
+	memimage_rename(image, of->path, d->path);
+	/* What was pending in the copied file may go up twice. */
+	d->restored = of->restored = true;
+	d->upgraded = of->upgraded;
+	memset(&d->seen, 0, sizeof d->seen);
+	memvfs_fail_at("", 0, NULL);
+	drop_link(d);
+	app_close(d);
+	engine_close(d->en);
+	d->en = NULL;
+	memvfs_restore(d->path, image);
+	memimage_free(image);
+	opened(d, devdb_init(d->path, MEMVFS_NAME, d->user->name, d->name, 1, &e), &e, "init");
+	if (!w->failed)
+		device_open(d);
+	if (!w->failed)
+		device_step(d, &(struct event){.type = EV_LOCAL});
 }
 
 void device_die_at_write(struct sim_device *d)
@@ -341,6 +382,7 @@ void device_step(struct sim_device *d, struct event *ev)
 		return;
 	}
 	do_actions(d);
+	check_device_moves(d);
 }
 
 void device_receive(struct sim_device *d, const struct item *it)

@@ -28,17 +28,39 @@ static const struct {
 } rules[] = {
 #define AT(type, flag) (offsetof(struct type, flag) + 1)
 	{"no_hold", AT(engine_break, no_hold), 0},
+	{"hold_forgotten", AT(engine_break, hold_forgotten), 0},
 	{"clear_by_stamp", AT(engine_break, clear_by_stamp), 0},
-	{"no_join", AT(engine_break, no_join), AT(ingest_break, no_join)},
+	{"upsert", AT(engine_break, upsert), 0},
+	{"cells_beat_delete", AT(engine_break, cells_beat_delete), 0},
+	{"no_filler", AT(engine_break, no_filler), 0},
 	{"clear_early", AT(engine_break, clear_early), 0},
 	{"trust_head", AT(engine_break, trust_head), 0},
 	{"skip_own", AT(engine_break, skip_own), 0},
+	{"restamp_cut", AT(engine_break, restamp_cut), 0},
+	{"no_floor", AT(engine_break, no_floor), 0},
+	{"no_restamp", AT(engine_break, no_restamp), 0},
+	{"no_sync", AT(engine_break, no_sync), 0},
+	{"no_sweep", AT(engine_break, no_sweep), 0},
+	{"no_repull", AT(engine_break, no_repull), 0},
 	{"publish_as_sent", 0, AT(ingest_break, publish_as_sent)},
 	{"no_correct", 0, AT(ingest_break, no_correct)},
+	{"no_join", 0, AT(ingest_break, no_join)},
+	{"void_all", 0, AT(ingest_break, void_all)},
 	{"no_term", 0, AT(ingest_break, no_term)},
 	{"no_successor", 0, AT(ingest_break, no_successor)},
 	{"no_report", AT(engine_break, no_report), 0},
+	{"no_cut_id", 0, AT(ingest_break, no_cut_id)},
+	{"no_fence", 0, AT(ingest_break, no_fence)},
+	{"no_behind", 0, AT(ingest_break, no_behind)},
+	{"no_clash", 0, AT(ingest_break, no_clash)},
 	{"ack_own_seq", 0, AT(ingest_break, ack_own_seq)},
+	{"ack_unsynced", 0, AT(ingest_break, ack_unsynced)},
+	{"no_own_pull", 0, AT(ingest_break, no_own_pull)},
+	{"no_gc_check", 0, AT(ingest_break, no_gc_check)},
+	{"no_gc_base", 0, AT(ingest_break, no_gc_base)},
+	{"any_stamp", 0, AT(ingest_break, any_stamp)},
+	{"no_compare", 0, AT(ingest_break, no_compare)},
+	{"no_ranges", 0, AT(ingest_break, no_ranges)},
 };
 
 static void set_flag(void *flags, size_t at)
@@ -66,7 +88,8 @@ static void usage(FILE *to)
 	fprintf(to, "usage: neap_sim [--seeds A..B | --hours H] [--seconds S] [--devices N[..M]]\n"
 		    "                [--users N] [--activities N] [--climate "
 		    "any|tiny|dense|moving|wide]\n"
-		    "                [-j JOBS] [--break RULE]... [--expect-failure] [--no-shrink] "
+		    "                [--crash device|store [--power] [--crash-at K]] [-j JOBS] "
+		    "[--break RULE]... [--expect-failure] [--no-shrink] "
 		    "[--trace]\n"
 		    "--hours soaks, from a random seed on, and says each minute how far it is.\n"
 		    "rules:");
@@ -167,6 +190,19 @@ static bool parse_one(int c, const char *arg, struct arguments *a)
 		return parse_number(arg, JOBS_MAX, &p->jobs);
 	case 'b':
 		return set_rule(&p->opt, arg);
+	case 'r':
+		p->opt.crash = strcmp(arg, "device") == 0  ? CRASH_DEVICE
+			       : strcmp(arg, "store") == 0 ? CRASH_STORE
+							   : CRASH_NONE;
+		return p->opt.crash != CRASH_NONE;
+	case 'k':
+		if (!parse_number(arg, 1000000, &n))
+			return false;
+		p->opt.crash_at = n;
+		return true;
+	case 'p':
+		p->opt.power = true;
+		return true;
 	case 'v':
 		p->opt.trace = true;
 		return true;
@@ -192,6 +228,9 @@ static bool parse(int argc, char **argv, struct arguments *a)
 		{"users", required_argument, NULL, 'u'},
 		{"activities", required_argument, NULL, 'a'},
 		{"climate", required_argument, NULL, 'c'},
+		{"crash", required_argument, NULL, 'r'},
+		{"crash-at", required_argument, NULL, 'k'},
+		{"power", no_argument, NULL, 'p'},
 		{"break", required_argument, NULL, 'b'},
 		{"jobs", required_argument, NULL, 'j'},
 		{"trace", no_argument, NULL, 'v'},
@@ -228,7 +267,7 @@ int main(int argc, char **argv)
 	}
 	run_plan(&a.plan, &r);
 	for (unsigned i = 0; i < r.n_failed && i < SHRUNK_MAX; i++)
-		if (a.shrink && !a.expect_failure && !a.plan.opt.trace)
+		if (a.shrink && !a.plan.opt.crash && !a.expect_failure && !a.plan.opt.trace)
 			shrink(r.failed[i], &a.plan.opt, SHRINK_S);
 	report(&a.plan, &r.totals);
 	bool failed = r.n_failed > 0;

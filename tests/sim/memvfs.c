@@ -225,6 +225,23 @@ void memvfs_fail_at(const char *prefix, uint64_t n, struct rng *tear)
 	snprintf(trap.prefix, sizeof trap.prefix, "%s", prefix);
 }
 
+uint64_t memvfs_armed(void)
+{
+	return trap.left;
+}
+
+void memimage_rename(struct memimage *image, const char *from, const char *to)
+{
+	for (; image; image = image->next) {
+		char path[PATH_MAX_LEN + PATH_MAX_LEN];
+		if (!has_prefix(image->path, from))
+			continue;
+		int n = snprintf(path, sizeof path, "%s%s", to, image->path + strlen(from));
+		assert(n > 0 && n < PATH_MAX_LEN);
+		memcpy(image->path, path, sizeof image->path);
+	}
+}
+
 struct memimage *memvfs_failed(void)
 {
 	struct memimage *image = trap.image;

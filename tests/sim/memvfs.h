@@ -24,6 +24,8 @@ struct memimage;
  * process).
  */
 struct memimage *memvfs_image(const char *prefix, struct rng *tear);
+/* The files of a database under another name. */
+void memimage_rename(struct memimage *image, const char *from, const char *to);
 void memimage_free(struct memimage *image);
 /* Replaces the files of `prefix` by the image's. No connection to them may be open. */
 void memvfs_restore(const char *prefix, const struct memimage *image);
@@ -34,6 +36,8 @@ void memvfs_remove(const char *prefix);
  * killed there; the image of that moment is kept. Only one prefix at a time; n 0 disarms.
  */
 void memvfs_fail_at(const char *prefix, uint64_t n, struct rng *tear);
+/* How many writes until the armed failure strikes. */
+uint64_t memvfs_armed(void);
 /* The image kept when the armed failure struck, once; NULL if it did not. The caller owns it. */
 struct memimage *memvfs_failed(void);
 

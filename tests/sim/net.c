@@ -94,7 +94,7 @@ void net_publish(struct world *w, int from, const struct topic *t, struct slice 
 	}
 	if (sealed.len > LIMIT_MESSAGE + SEAL_OVERHEAD)
 		sim_fail(w, "a message of %zu bytes", sealed.len);
-	if (!w->healed && rng_chance(&w->chance, 100))
+	if (!w->healed)
 		record(w, t, sealed);
 	if (retain) {
 		struct buf *b = &w->retained[user - w->user];
@@ -137,6 +137,16 @@ void net_replay(struct world *w)
 	sim_fault(w, FAULT_REPLAYED);
 	sim_trace(w, "     replays a recorded message of %s", r->topic.user.at);
 	route(w, &r->topic, buf_slice(&r->sealed));
+}
+
+/* … or all that were ever sent, in their order. */
+void net_replay_all(struct world *w)
+{
+	sim_trace(w, "     replays all %zu recorded messages", w->n_recorded);
+	for (size_t i = 0; i < w->n_recorded; i++) {
+		sim_fault(w, FAULT_ALL_REPLAYED);
+		route(w, &w->recorded[i].topic, buf_slice(&w->recorded[i].sealed));
+	}
 }
 
 void net_free(struct world *w)

@@ -30,6 +30,26 @@ static void note_failure(const struct plan *p, struct board *b, uint64_t seed)
 		b->stop = true;
 }
 
+/* One seed with the disk failing at its first write, its second, … until none is left. */
+static void crash_at_every(const struct plan *p, uint64_t seed, struct totals *t,
+			   struct outcome *out)
+{
+	struct options o = p->opt;
+	char why[1000];
+
+	world_run(seed, &o, t, out);
+	uint64_t writes = out->writes, k = 0;
+	while (out->ok && k < writes) {
+		o.crash_at = ++k;
+		world_run(seed, &o, t, out);
+	}
+	if (out->ok)
+		return;
+	snprintf(why, sizeof why, "%.900s", out->why);
+	snprintf(out->why, sizeof out->why, "--crash-at %llu of %llu: %s", (unsigned long long)k,
+		 (unsigned long long)writes, why);
+}
+
 static void work(const struct plan *p, struct board *b, unsigned job, time_t end)
 {
 	static struct outcome out;
@@ -40,7 +60,10 @@ static void work(const struct plan *p, struct board *b, unsigned job, time_t end
 		if (seed > p->last)
 			break;
 		b->job[job].seed = seed;
-		world_run(seed, &p->opt, &b->job[job].totals, &out);
+		if (p->opt.crash && !p->opt.crash_at)
+			crash_at_every(p, seed, &b->job[job].totals, &out);
+		else
+			world_run(seed, &p->opt, &b->job[job].totals, &out);
 		b->job[job].seed = 0;
 		if (out.ok)
 			continue;

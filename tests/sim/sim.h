@@ -28,8 +28,8 @@ enum sim_bounds {
 	USERS_MAX = 64,
 	DEVICES_MAX = 1024, /* in all */
 	TABLES_MAX = 16,
-	FRESH_MAX = 256,  /* append rows of one app transaction */
-	SEALED_KEPT = 64, /* messages recorded to be replayed later */
+	FRESH_MAX = 256,    /* append rows of one app transaction */
+	SEALED_KEPT = 4000, /* messages recorded to be replayed later */
 };
 
 /* What is done in a run, one thing after the other. */
@@ -52,6 +52,8 @@ enum activity {
 	DO_STORE_WIPE,
 	DO_DEVICE_BACKUP,
 	DO_DEVICE_RESTORE,
+	DO_DEVICE_CLONE,
+	DO_UPGRADE,
 	DO_N,
 };
 
@@ -76,6 +78,10 @@ enum fault {
 	FAULT_STORE_RESTORED,
 	FAULT_STORE_WIPED,
 	FAULT_DEVICE_RESTORED,
+	FAULT_DEVICE_CLONED,
+	FAULT_UPGRADED,
+	FAULT_ALL_REPLAYED,
+	FAULT_VANISHED,
 	FAULT_N,
 };
 extern const char *const fault_name[FAULT_N];
@@ -105,6 +111,9 @@ enum kind_of_climate {
 	CLIMATE_WIDE,
 };
 
+/* Whose disk fails at one write, all others being fine. */
+enum crash { CRASH_NONE, CRASH_DEVICE, CRASH_STORE };
+
 struct options {
 	unsigned devices, devices_most; /* the seed draws how many; of the first user if … */
 	unsigned users;	     /* 0: one, and now and then another; else spread over them */
@@ -117,6 +126,10 @@ struct options {
 	const bool *drop;
 	unsigned n_drop;
 	uint32_t calm;
+	/* A run in which nothing goes wrong but this: */
+	enum crash crash;
+	bool power;	   /* what was not synced is lost or torn */
+	uint64_t crash_at; /* the write; 0 none, but the writes are counted */
 	struct engine_break engine_broken;
 	struct ingest_break ingest_broken;
 };
@@ -131,6 +144,7 @@ struct climate {
 	uint32_t weight[DO_N];
 	uint32_t unpublished, skew, tear;
 	uint32_t set_rows;
+	uint64_t tombstone_ms;		  /* deletes are forgotten after; 0 not in a run */
 	uint32_t page_bytes, piece_bytes; /* of a page, of a message of a device; 0 default */
 	bool warm;			  /* all is in sync before the faults begin */
 	bool dense;	 /* little time passes between writes and while messages are on their way */
@@ -147,9 +161,10 @@ struct sim_table {
 	bool append;
 	unsigned n_key, n_col; /* columns: keys first */
 	const char *col[8];
-	const char *type; /* one letter a column: i integer, t text, r real, b blob, * any; the
-			     token of an append row: T */
-	bool rowid_key;	  /* the key is the INTEGER PRIMARY KEY */
+	const char *type;  /* one letter a column: i integer, t text, r real, b blob, * any; the
+			      token of an append row: T */
+	bool rowid_key;	   /* the key is the INTEGER PRIMARY KEY */
+	const char *added; /* a column that newer versions of the app have; NULL none */
 };
 
 struct sim_user {
@@ -163,7 +178,8 @@ struct token {
 	char text[24];
 	unsigned device;
 	unsigned table;
-	bool touched; /* updated or deleted since: its values, or its being there, may differ */
+	bool vanished; /* the app's commit was not durable, and a power cut took it */
+	bool touched;  /* updated or deleted since: its values, or its being there, may differ */
 };
 
 struct sim_device {
@@ -188,8 +204,12 @@ struct sim_device {
 	uint64_t tokens;	       /* append rows written so far */
 	struct token fresh[FRESH_MAX]; /* of the app's open transaction */
 	size_t n_fresh;
-	struct memimage *backup; /* NULL: none yet */
-	bool restored;		 /* its file was an older one: append rows may be missing on it */
+	struct memimage *backup;	    /* NULL: none yet */
+	uint32_t upgraded, backup_upgraded; /* tables that have their added column; bits */
+	struct {
+		uint64_t store, term, site, cursor, acked;
+	} seen;	       /* what may only grow while the first three stay */
+	bool restored; /* its file was an older one: append rows may be missing on it */
 };
 
 struct sim_backend {
@@ -240,8 +260,9 @@ struct world {
 	struct rng chance; /* faults and writes */
 	struct rng ids;	   /* what engines and ingest draw */
 	struct climate c;
-	uint64_t now_ms; /* true time since 1970 */
-	bool healed;	 /* no more faults */
+	uint64_t now_ms;  /* true time since 1970 */
+	bool healed;	  /* no more faults */
+	uint64_t sync_id; /* asked of everyone; 0 nothing */
 
 	unsigned n_user, n_device, n_table;
 	struct sim_user user[USERS_MAX];
@@ -273,6 +294,7 @@ struct outcome {
 	bool ok;
 	char why[4096];
 	unsigned activities;
+	uint64_t writes; /* with options.crash: to the disk concerned */
 };
 
 /* world.c */
@@ -306,6 +328,7 @@ void net_publish(struct world *w, int from, const struct topic *t, struct slice 
 void net_subscribed(struct world *w, struct sim_device *d); /* retained messages are handed out */
 void net_wipe(struct world *w);
 void net_replay(struct world *w);
+void net_replay_all(struct world *w);
 void net_free(struct world *w);
 
 /* device.c */
@@ -323,6 +346,12 @@ bool device_struck(struct sim_device *d);
 /* A copy of the device's file is kept, and put back later. */
 void device_backup(struct sim_device *d);
 void device_restore(struct sim_device *d);
+/* The device's file is replaced by a copy of another's of the same user. */
+void device_clone(struct sim_device *d);
+/* The app gets a newer version: a column is added to one of its tables. */
+void app_upgrade(struct sim_device *d);
+/* Which rows of the app a power cut took. */
+void app_note_vanished(struct sim_device *d);
 void device_free(struct sim_device *d);
 uint64_t device_wall_ms(const struct sim_device *d);
 
@@ -344,6 +373,8 @@ void backend_free(struct world *w);
 sqlite3 *app_connection(struct sim_device *d);
 void app_close(struct sim_device *d);
 void app_write(struct sim_device *d);
+/* Writes `last` into a cell of every merge table with rows. */
+void app_write_last(struct sim_device *d, const char *last);
 /* Rows for a climate that moves, written before it begins. */
 void app_prefill(struct sim_device *d);
 /* Keeps those of an interrupted transaction's tokens that are in the database. */
@@ -363,5 +394,10 @@ void operator_write(struct world *w);
 /* check.c */
 void check_all(struct world *w);
 void check_conflicts(struct world *w, sqlite3 *store, struct sim_device *d);
+/* After every step of a device, and of a backend that starts again on its own store. */
+void check_device_moves(struct sim_device *d);
+void check_acked(struct world *w);
+/* `last` was written after all was in sync: the server has it. */
+void check_last(struct world *w, const struct sim_device *d, const char *last);
 
 #endif

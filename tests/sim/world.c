@@ -26,9 +26,18 @@ const char *const fault_name[FAULT_N] = {
 	[FAULT_STORE_RESTORED] = "stores restored from a copy",
 	[FAULT_STORE_WIPED] = "stores wiped",
 	[FAULT_DEVICE_RESTORED] = "devices restored from a copy",
+	[FAULT_DEVICE_CLONED] = "devices started from another's copy",
+	[FAULT_UPGRADED] = "apps upgraded by a column",
+	[FAULT_ALL_REPLAYED] = "messages replayed at the end",
+	[FAULT_VANISHED] = "commits of apps lost with the power",
 };
 
-enum { HEAL_ROUNDS = 3, HEAL_ROUND_MS = 30 * 60 * 1000, EVENTS_MAX = 50000 /* a device */ };
+enum {
+	LAST_MAX = 4,
+	HEAL_ROUNDS = 3,
+	HEAL_ROUND_MS = 30 * 60 * 1000,
+	EVENTS_MAX = 50000 /* a device */
+};
 
 /* ---- reporting ---- */
 
@@ -267,6 +276,7 @@ static void sync_all(struct world *w, uint64_t id, unsigned rounds)
 
 	for (; rounds > 0 && !w->failed; rounds--, id++) {
 		uint64_t end = w->now_ms + HEAL_ROUND_MS;
+		w->sync_id = id;
 		for (unsigned i = 0; i < w->n_device && !w->failed; i++)
 			device_step(&w->device[i], &(struct event){.type = EV_SYNC, .sync_id = id});
 		while (!w->failed && !all_synced(w, id) && do_next(w, end))
@@ -294,7 +304,8 @@ static void warm_up(struct world *w)
 static void heal(struct world *w)
 {
 	w->healed = true;
-	memvfs_fail_at("", 0, NULL);
+	if (!w->opt->crash)
+		memvfs_fail_at("", 0, NULL);
 	sim_trace(w, "-- healed");
 	for (unsigned i = 0; i < w->n_device; i++) {
 		struct sim_device *d = &w->device[i];
@@ -306,6 +317,27 @@ static void heal(struct world *w)
 	}
 	queue_add(w, ITEM_SQL, 1, -1);
 	sync_all(w, 101, HEAL_ROUNDS);
+	if (!w->failed && !w->opt->crash && rng_chance(&w->chance, 300)) {
+		net_replay_all(w);
+		sync_all(w, 111, 2);
+	}
+}
+
+/* What is written when all is in sync wins everywhere, whoever writes it (M1). */
+static void write_last(struct world *w)
+{
+	unsigned n = w->n_device < LAST_MAX ? w->n_device : LAST_MAX;
+
+	memvfs_fail_at("", 0, NULL);
+	for (unsigned i = 0; i < n && !w->failed; i++) {
+		char last[24];
+		snprintf(last, sizeof last, "last of %s", w->device[i].name);
+		app_write_last(&w->device[i], last);
+		sync_all(w, 121 + i, 1);
+		if (!w->failed)
+			check_last(w, &w->device[i], last);
+	}
+	sync_all(w, 131, 1);
 }
 
 /* ---- a run ---- */
@@ -377,12 +409,21 @@ void world_run(uint64_t seed, const struct options *opt, struct totals *totals, 
 	w->backend.wake_ms = w->backend.tick_ms = UINT64_MAX;
 	sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, 1, NULL);
 	set_up(w);
+	if (opt->crash)
+		memvfs_fail_at(opt->crash == CRASH_DEVICE ? w->device[0].path : STORE_PATH,
+			       opt->crash_at ? opt->crash_at : UINT64_MAX,
+			       opt->power ? &w->chance : NULL);
 	if (!w->failed && w->c.warm)
 		warm_up(w);
 	if (!w->failed)
 		chaos(w);
 	if (!w->failed)
 		heal(w);
+	if (!w->failed)
+		check_all(w);
+	out->writes = UINT64_MAX - memvfs_armed();
+	if (!w->failed)
+		write_last(w);
 	if (!w->failed)
 		check_all(w);
 	out->ok = !w->failed;
