@@ -129,7 +129,7 @@ static int ask(neap *n, struct api_loop *here, json_t *request, json_t **answer)
 		rc = err_set(&e, NE_USAGE, "a name is not valid UTF-8");
 	else if (here && n->node)
 		rc = node_ask(n->node, request, &line, &e);
-	else
+	else if ((rc = api_may_wait(n, &e)) == NE_OK)
 		rc = ops_ask(n->paths.db, request, &line, &e);
 	if (here)
 		agent_wake(n->agent);

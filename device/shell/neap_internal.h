@@ -58,11 +58,13 @@ struct neap {
 
 /*
  * To be asked first by every function: a handle, of this process, not from a callback (which would
- * wait for itself, or for one that waits for it), not beside a loop of this thread. *here (may be
- * NULL) is the loop of `n` if this thread runs it (in poll mode), else NULL. NE_USAGE, told
- * already.
+ * wait for itself, or for one that waits for it). *here (may be NULL) is the loop of `n` if this
+ * thread runs it (in poll mode), else NULL. NE_USAGE, told already.
  */
 NEAP_CHECK int api_enter(const neap *n, const char *function, struct api_loop **here);
+/* Before asking whichever loop has the database: NE_USAGE if it is this thread's, by another
+ * handle. */
+NEAP_CHECK int api_may_wait(const neap *n, struct err *e);
 /* Ends every function: keeps `e` for neap_error() in this thread, returns the neap_code of `rc`. */
 int api_done(const neap *n, int rc, const struct err *e);
 

@@ -195,6 +195,7 @@ static int sync_anywhere(neap *n, unsigned timeout_ms, struct err *e)
 	const struct node_owner owner = api_owner(n);
 	struct api_loop here;
 
+	TRY(api_may_wait(n, e));
 	count_syncs(n, 1);
 	api_loop_push(&here, n);
 	int rc = agent_sync(n->paths.db, timeout_ms, &owner, NULL, e);

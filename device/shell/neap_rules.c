@@ -42,12 +42,11 @@ void api_loop_pop(struct api_loop *l)
 	*at = l->next;
 }
 
-/* Two handles of one database find the same loop. */
 static struct api_loop *find(const neap *n)
 {
 	struct api_loop *l = loops;
 
-	while (l && strcmp(l->n->paths.db, n->paths.db) != 0)
+	while (l && l->n != n)
 		l = l->next;
 	return l;
 }
@@ -56,7 +55,7 @@ void api_calling(const neap *n, bool calling)
 {
 	struct api_loop *l = find(n);
 
-	assert(l && l->n == n && l->calling != calling);
+	assert(l && l->calling != calling);
 	l->calling = calling;
 }
 
@@ -72,7 +71,6 @@ static bool in_callback(void)
 int api_enter(const neap *n, const char *function, struct api_loop **here)
 {
 	struct err e = {0};
-	struct api_loop *l = NULL;
 	int rc = NE_OK;
 
 	if (!n)
@@ -83,12 +81,18 @@ int api_enter(const neap *n, const char *function, struct api_loop **here)
 			     function);
 	else if (in_callback())
 		rc = err_set(&e, NE_USAGE, "%s was called from inside a callback", function);
-	else if ((l = find(n)) != NULL && l->n != n)
-		rc = err_set(
-			&e, NE_USAGE,
-			"%s: this thread runs the loop of '%s' by another handle; use that one",
-			function, n->paths.db);
 	if (here)
-		*here = l;
+		*here = rc ? NULL : find(n);
 	return rc ? api_done(n, rc, &e) : NE_OK;
+}
+
+int api_may_wait(const neap *n, struct err *e)
+{
+	for (const struct api_loop *l = loops; l; l = l->next)
+		if (l->n != n && !strcmp(l->n->paths.db, n->paths.db))
+			return err_set(e, NE_USAGE,
+				       "this thread runs the loop of '%.200s' by another handle, "
+				       "and would wait for itself: use that handle",
+				       n->paths.db);
+	return NE_OK;
 }

@@ -1,77 +1,10 @@
 /* The public interface as far as it goes without a server. */
-#include "device/include/neap.h"
-
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "device/core/devdb.h"
 #include "device/shell/control.h"
+#include "device/shell/neap_fixture.h"
 #include "device/shell/ops.h"
-#include "device/shell/secret.h"
-
-static char dir[64], path[128];
-
-/* A database bound to u/d with one table, and a login whose server nobody listens at. */
-static int make_db(void **state)
-{
-	struct db *db;
-	struct secret *s = secret_new();
-	char secret[160];
-
-	(void)state;
-	snprintf(dir, sizeof dir, "/tmp/neap-api-XXXXXX");
-	if (!s || !mkdtemp(dir))
-		return -1;
-	snprintf(path, sizeof path, "%s/app.db", dir);
-	snprintf(secret, sizeof secret, "%s.neap-secret", path);
-	strcpy(s->server, "https://127.0.0.1:1");
-	strcpy(s->grant.user.at, "u");
-	strcpy(s->grant.device.at, "d");
-	strcpy(s->grant.access, "a.b.c");
-	strcpy(s->grant.refresh, "r");
-	s->grant.life_s = 3600;
-	s->grant.server_ms = 1;
-	s->grant.message_epoch = s->grant.group_epoch = 1;
-	strcpy(s->grant.broker_host, "127.0.0.1");
-	s->grant.broker_port = 1;
-	strcpy(s->grant.broker_ca, "-----BEGIN CERTIFICATE-----\n");
-	int rc = devdb_init(path, NULL, "u", "d", 7, NULL) || secret_save(secret, s, NULL) ||
-		 db_open(&db, path, DB_KEEP_JOURNAL, NULL, 1000, NULL);
-	secret_drop(s);
-	if (rc)
-		return -1;
-	rc = db_exec(db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE nokey(v)", NULL);
-	db_close(db);
-	return rc;
-}
-
-static int drop_db(void **state)
-{
-	char command[128];
-
-	(void)state;
-	snprintf(command, sizeof command, "rm -r '%s'", dir);
-	return system(command);
-}
-
-static neap *opened(void)
-{
-	neap *n;
-
-	assert_int_equal(neap_open(path, &n), NEAP_OK);
-	assert_string_equal(neap_error(n), "");
-	return n;
-}
 
 static void what_is_not_there_is_told(void **state)
 {
@@ -383,8 +316,6 @@ static void conflicts_are_listed(void **state)
 	json_decref(request);
 	neap_close(n);
 }
-
-#define WITH_DB(test) cmocka_unit_test_setup_teardown(test, make_db, drop_db)
 
 int main(void)
 {
