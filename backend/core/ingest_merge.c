@@ -212,6 +212,8 @@ static int add_whole(struct merging *m, const struct row *in, bool written, stru
 	if (!st->alive)
 		return add_effect(m, false, &r, e);
 	r.exist = EXIST_ALIVE;
+	if (!m->got.exist_taken) /* the sender may not have heard of the spelling it has now */
+		TRY(store_key_stored(m->s->store, &m->us->u, m->t, in->key, m->a, &r.key, e));
 	for (uint16_t i = 0; i < st->n_col; i++)
 		table = table || (st->has[i] && !m->sh->has[i]);
 	if (!written) {
@@ -288,7 +290,10 @@ int merging_finish(struct merging *m, const struct row *in, bool written, bool e
 	TRY(add_effects(m, in, written, e));
 	if (!m->got.any && m->row.seq != m->us->u.head + 1)
 		return 0;
-	return store_row_put(m->s->store, &m->us->u, m->t, in->key, &m->row, existed, e);
+	TRY(store_row_put(m->s->store, &m->us->u, m->t, in->key, &m->row, existed, e));
+	if (m->got.exist_taken && m->row.st.alive)
+		return store_key_spell(m->s->store, &m->us->u, m->t, in->key, e);
+	return 0;
 }
 
 static int note_rejected(struct merging *m, const struct row *in, const char *reason, struct err *e)
@@ -314,6 +319,7 @@ int merging_refuse(struct merging *m, const struct row *in, const char *reason, 
 	bool existed = m->row.st.known;
 	merge_refuse(&m->row.st, &mapped, m->sh->has);
 	m->out->lost = true;
+	m->got.exist_taken = false;
 	TRY(note_rejected(m, in, reason, e));
 	TRY(add_whole(m, in, false, e));
 	m->row.seq = m->us->u.head + 1;

@@ -144,8 +144,8 @@ static int add_cells(struct chunk_row *r, struct sql_chunk *c, const struct stor
 	return 0;
 }
 
-static int add_row(struct sql_chunk *c, const struct store_touched *t, enum row_exist exist,
-		   struct reg reg, const struct val *vals, struct err *e)
+static int add_row(struct sql_chunk *c, const struct store_touched *t, const struct val *spelt,
+		   enum row_exist exist, struct reg reg, const struct val *vals, struct err *e)
 {
 	uint16_t n_key = t->table->shape.n_key;
 	struct chunk_row *r = arena_alloc(&c->arena, sizeof *r);
@@ -154,7 +154,7 @@ static int add_row(struct sql_chunk *c, const struct store_touched *t, enum row_
 	if (!r || !key)
 		return no_memory(e);
 	for (uint16_t i = 0; i < n_key; i++) {
-		if (!val_copy(&c->arena, &t->key[i], &key[i]))
+		if (!val_copy(&c->arena, &spelt[i], &key[i]))
 			return no_memory(e);
 		c->bytes += val_size(&key[i]);
 	}
@@ -195,7 +195,13 @@ static int touched_row(struct server_sql *q, struct user_state *us, const struct
 	row.seq = us->u.head + 1;
 	TRY(store_row_put(s->store, &us->u, t->table, t->key, &row, existed, e));
 	enum row_exist exist = !there ? EXIST_DEAD : whole ? EXIST_ALIVE : EXIST_NONE;
-	TRY(add_row(us->sql, t, exist, reg, vals, e));
+	const struct val *key =
+		t->key; /* of the mark; the table may have another spelling by now */
+	if (whole) {
+		TRY(store_key_stored(s->store, &us->u, t->table, t->key, &q->row, &key, e));
+		TRY(store_key_spell(s->store, &us->u, t->table, key, e));
+	}
+	TRY(add_row(us->sql, t, key, exist, reg, vals, e));
 	if (us->sql->n >= CHUNK_ROWS || us->sql->bytes >= CHUNK_BYTES)
 		return flush(s, us, e);
 	return 0;

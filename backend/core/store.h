@@ -249,6 +249,16 @@ NEAP_CHECK int store_row_put(struct store *s, const struct store_user *u, struct
 NEAP_CHECK int store_values_get(struct store *s, const struct store_user *u, struct store_table *t,
 				const struct val *key, struct arena *a, struct val *out,
 				bool *found, struct err *e);
+/*
+ * Keys that compare as the same may be written in several ways ('a' and 'A' under NOCASE, 1 and 1.0
+ * without a type). `spell` gives the row and its registers the spelling `key`; `stored` tells the
+ * one the row has, in `a` or as given where there is only one or no row.
+ */
+NEAP_CHECK int store_key_spell(struct store *s, const struct store_user *u, struct store_table *t,
+			       const struct val *key, struct err *e);
+NEAP_CHECK int store_key_stored(struct store *s, const struct store_user *u, struct store_table *t,
+				const struct val *key, struct arena *a, const struct val **out,
+				struct err *e);
 NEAP_CHECK int store_values_insert(struct store *s, const struct store_user *u,
 				   struct store_table *t, const struct val *key,
 				   const struct val *values, struct err *e);

@@ -260,6 +260,22 @@ static void test_schema_replace_clause_displaces_nothing(void **state)
 	end();
 }
 
+/* Without a type 1 and 1.0 are one key, and an insert says which. */
+static void test_key_type(void **state)
+{
+	const struct shape *s =
+		begin("CREATE TABLE t(k PRIMARY KEY, a)", "INSERT INTO t VALUES(1, 5)");
+	struct test_rows r = {0};
+
+	(void)state;
+	settle_all();
+	test_row(&r, s, (struct val){.type = VAL_REAL, .r = 1}, EXIST_ALIVE, late, 7);
+	test_cell(&r, 0, test_int(6), late, 7);
+	apply(&r, false);
+	assert_string_equal(test_query(&db, "SELECT typeof(k) || '/' || a FROM t"), "real/6");
+	end();
+}
+
 static void test_key_spelling(void **state)
 {
 	const struct shape *s =
@@ -374,6 +390,7 @@ int main(void)
 		cmocka_unit_test(test_missing_not_null_is_parked),
 		cmocka_unit_test(test_schema_replace_clause_displaces_nothing),
 		cmocka_unit_test(test_key_spelling),
+		cmocka_unit_test(test_key_type),
 		cmocka_unit_test(test_composite_key),
 		cmocka_unit_test(test_unknown_columns_are_left_out),
 		cmocka_unit_test(test_full_pull_sweeps),

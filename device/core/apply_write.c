@@ -44,7 +44,8 @@ static int update_row(struct work *w, bool *fits, struct err *e)
 	return sql_write(tg->d, s, fits, e);
 }
 
-/* An insert brings its own spelling of a key that collates the same. */
+/* An insert brings its own spelling of a key: 'A' for 'a' under NOCASE, 1.0 for 1 without a type.
+ */
 static int spell_key(struct work *w, bool *fits, struct err *e)
 {
 	struct target *tg = &w->tg;
@@ -52,7 +53,7 @@ static int spell_key(struct work *w, bool *fits, struct err *e)
 	bool found, differs = false, loose = false;
 
 	for (int i = 0; i < s->n_key; i++)
-		loose |= s->key[i].collation != COLL_BINARY;
+		loose |= s->key[i].collation != COLL_BINARY || s->key[i].affinity == AFF_BLOB;
 	if (!loose)
 		return NE_OK;
 	TRY(sql_bind_key(tg->d, tg->sql.find, 1, tg->t, w->image.key, e));
@@ -60,7 +61,7 @@ static int spell_key(struct work *w, bool *fits, struct err *e)
 	for (int i = 0; found && i < s->n_key; i++) {
 		struct val v = val_column(tg->sql.find, i);
 
-		differs |= v.type == VAL_TEXT && !val_eq(&v, &w->image.key[i]);
+		differs |= !val_eq(&v, &w->image.key[i]);
 	}
 	sqlite3_reset(tg->sql.find);
 	if (!differs)
