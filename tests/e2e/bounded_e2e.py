@@ -84,14 +84,19 @@ class Bounded(unittest.TestCase):
         return json.loads(said)
 
     def check_lock(self, name, run):
-        """The machine may hold up any process for a while, so the best of three counts."""
+        """The machine may hold up any process for a while, so two of three runs decide."""
+        within, beyond = 0, 0
         for i in range(3):
             met = run(f"{name}-{i}")
             print(f"{name}: longest wait of another writer {met['longest_ms']:.1f} ms; {met['blocked']} of {met['writes']} writes waited")
             self.assertGreater(met["writes"], 20)
             if met["longest_ms"] <= LOCK_MS:
+                within += 1
+            else:
+                beyond += 1
+            self.assertLess(beyond, 2, f"the write lock was held for more than {LOCK_MS} ms, twice")
+            if within == 2:
                 return
-        self.fail(f"three times the write lock was held for more than {LOCK_MS} ms")
 
     def filled(self, user, create, fill):
         self.stack.add_user(user)
