@@ -29,7 +29,7 @@ static void say(void *ctx, const char *db, const char *text)
 	fprintf(stderr, "%s neap %s: %s\n", stamp, db, text);
 }
 
-enum { AGAIN_MS = 5000 };
+enum { AGAIN_MS = 5000, LOCKED_MS = 100 };
 
 /* One database of the command line. */
 struct entry {
@@ -46,20 +46,28 @@ static void on_ended(void *ctx, const char *db, const char *text)
 	say(NULL, db, text);
 }
 
-/* A lock held by the app's transaction delays the start; with others it is tried again later. */
-static int try_open(struct agent *a, struct entry *x, bool alone, struct err *e)
+/* Opens one of `n` databases. What is in the way is told once. */
+static int try_open(struct agent *a, struct entry *x, size_t n, struct err *e)
 {
-	struct node_owner owner = {.ctx = x, .say = say, .ended = alone ? NULL : on_ended};
-	int rc;
+	struct node_owner owner = {.ctx = x, .say = say, .ended = n > 1 ? on_ended : NULL};
+	int rc = agent_add(a, x->db, &owner, NULL, e);
 
-	do {
-		rc = agent_add(a, x->db, &owner, NULL, e);
-		if (rc && strcmp(x->said, e->text) != 0 && (rc == NE_BUSY || !alone))
-			say(NULL, x->db, e->text);
-		snprintf(x->said, sizeof x->said, "%s", rc ? e->text : "");
-	} while (rc == NE_BUSY && alone);
+	if (rc == NE_BUSY)
+		err_set(e, rc, "the database is locked by another program; waiting");
+	if (rc && strcmp(x->said, e->text) != 0 && (rc == NE_BUSY || n > 1))
+		say(NULL, x->db, e->text);
+	snprintf(x->said, sizeof x->said, "%s", rc ? e->text : "");
 	x->open = !rc;
 	return rc;
+}
+
+/* When to look at those again that are not open. A try waits for a lock: not too often beside
+ * others. */
+static uint64_t look_again_ms(size_t open, size_t n, int why)
+{
+	if (why == NE_BUSY && !open)
+		return mono_ms() + LOCKED_MS;
+	return open < n || n > 1 ? mono_ms() + AGAIN_MS : UINT64_MAX;
 }
 
 /* One database that cannot be served stops none of the others, and is tried again. */
@@ -76,13 +84,13 @@ static int serve(struct agent *a, struct entry *x, size_t n, struct err *e)
 		size_t open = 0;
 
 		for (size_t i = 0; i < n; i++) {
-			int one = x[i].open ? NE_OK : try_open(a, &x[i], n == 1, e);
+			int one = x[i].open ? NE_OK : try_open(a, &x[i], n, e);
 			rc = one ? one : rc;
 			open += x[i].open;
 		}
 		if (!open && rc != NE_BUSY)
 			return rc;
-		rc = agent_run(a, open < n || n > 1 ? mono_ms() + AGAIN_MS : UINT64_MAX, e);
+		rc = agent_run(a, look_again_ms(open, n, rc), e);
 		if (rc != NE_TIMEOUT)
 			return rc;
 		rc = NE_OK;

@@ -220,6 +220,18 @@ class Mistakes(Case):
         wait_for("the connection", lambda: "connected" in log.read_text())
         self.assertEqual(d.kill(signal.SIGTERM), 0)
 
+    def test_an_agent_that_waits_for_a_lock_can_be_stopped(self):
+        d = self.fresh("waiting")
+        d.init()
+        app = sqlite3.connect(d.db, isolation_level=None)
+        app.execute("BEGIN IMMEDIATE")
+        d.start()
+        log = self.stack.dir / f"agent-{d.name}.log"
+        wait_for("the agent to tell of the lock", lambda: "waiting" in log.read_text())
+        self.assertEqual(d.kill(signal.SIGTERM), 0)
+        app.execute("ROLLBACK")
+        app.close()
+
     def test_an_agent_whose_file_is_replaced_ends(self):
         d = self.fresh("replaced")
         d.init()
