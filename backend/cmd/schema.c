@@ -55,6 +55,9 @@ static void print_table(const struct store_table_status *status)
 	printf("%s: %s table, direction %s, from %s, %lld rows\n", t->name,
 	       t->shape.kind == SHAPE_APPEND ? "append" : "merge",
 	       direction_name(t->shape.direction), from_name(t->from), (long long)status->rows);
+	if (t->missing)
+		printf("  %s: put it back; until then devices keep their changes of this table\n",
+		       t->missing);
 	print_parked("user_id is no account; correct it, or add the account", status->parked);
 	print_parked("a column of the key is NULL; give it a value", status->no_key);
 	print_parked("a value above 3.5 MiB does not reach devices; shorten it", status->too_large);
@@ -78,12 +81,13 @@ static int add_table(json_t *tables, const struct store_table_status *s)
 {
 	const struct store_table *t = s->table;
 	json_t *columns = json_array();
-	json_t *doc = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "name", t->name,
-				"kind", t->shape.kind == SHAPE_APPEND ? "append" : "merge",
-				"direction", direction_name(t->shape.direction), "from",
-				from_name(t->from), "rows", (json_int_t)s->rows, "parked_user",
-				(json_int_t)s->parked, "parked_key", (json_int_t)s->no_key,
-				"parked_size", (json_int_t)s->too_large, "columns", columns);
+	json_t *doc =
+		json_pack("{s:s, s:s, s:s, s:s, s:s?, s:I, s:I, s:I, s:I, s:o}", "name", t->name,
+			  "kind", t->shape.kind == SHAPE_APPEND ? "append" : "merge", "direction",
+			  direction_name(t->shape.direction), "from", from_name(t->from), "missing",
+			  t->missing, "rows", (json_int_t)s->rows, "parked_user",
+			  (json_int_t)s->parked, "parked_key", (json_int_t)s->no_key, "parked_size",
+			  (json_int_t)s->too_large, "columns", columns);
 
 	if (!doc || json_array_append_new(tables, doc))
 		return NE_MEMORY;

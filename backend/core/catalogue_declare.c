@@ -207,6 +207,10 @@ static int join_table(struct declaration *d, struct store_table *t, bool known, 
 	int64_t mine;
 	bool grown;
 
+	if (t->missing) {
+		err_set(e, NE_PROTOCOL, "%s", t->missing);
+		return refuse(d, DECLARE_LOCKED);
+	}
 	TRY(count_user_tables(d, t->id, &mine, e));
 	int rc = catalogue_widen(&t->shape, &d->shape, &d->arena, &wide, &grown, e);
 	if (rc == NE_LIMIT || (!rc && mine >= LIMIT_TABLES)) {

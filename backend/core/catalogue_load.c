@@ -136,7 +136,8 @@ static int read_all(struct store *s, struct catalogue *c, struct err *e)
 	TRY(read_rows(s, c, "SELECT tab, shape FROM neap_shape", read_declared, e));
 	qsort(c->shape, c->n_shape, sizeof *c->shape, by_id);
 	TRY(read_rows(s, c, "SELECT tab, origin FROM neap_from", read_from, e));
-	return uniques_load(s, c, e);
+	TRY(uniques_load(s, c, e));
+	return catalogue_find_missing(s, c, e);
 }
 
 int catalogue_load(struct store *s, struct err *e)

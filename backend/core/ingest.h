@@ -74,7 +74,8 @@ NEAP_CHECK int ingest_step(struct ingest *in, uint64_t now_ms, const struct in_e
 struct ingest_stats {
 	uint64_t sets, rows, duplicates, refused, rejected, malformed, pages, resets, hellos,
 		server_changes;
-	uint64_t conflicts; /* found or reported, also when kept already */
+	uint64_t captures_repaired; /* tables whose capture triggers an operator had dropped */
+	uint64_t conflicts;	    /* found or reported, also when kept already */
 };
 void ingest_stats(const struct ingest *in, struct ingest_stats *out);
 

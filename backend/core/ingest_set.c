@@ -84,6 +84,14 @@ static void check_table(const struct step *s, const struct table_rows *tr, struc
 	uint64_t limit =
 		stamp_from_ms(stamp_ms(issued > now ? issued : now) + s->in->c.far_ahead_ms + 1);
 
+	const char *missing = store_shape_find(s->store, tr->shape->id)->table->missing;
+
+	if (missing) {
+		refusal(why, REFUSE_SCHEMA, missing);
+		why->has_shape = true;
+		why->shape = tr->shape->id;
+		return;
+	}
 	if (tr->shape->direction == DIR_DOWN) {
 		refusal(why, REFUSE_DIRECTION, "devices do not write this table");
 		why->has_shape = true;

@@ -230,12 +230,19 @@ static int run(struct server_sql *q, struct err *e)
 int server_changes(struct step *s, struct err *e)
 {
 	struct server_sql q = {.s = s, .row = {.max = WORK_BYTES}};
+	size_t repaired, returned;
 	bool any;
 
 	TRY(store_foreign_writes(s->store, &any, e));
 	if (!any)
 		return 0;
 	TRY(store_refresh(s->store, e));
+	TRY(store_altered(s->store, &repaired, &returned, e));
+	s->in->stats.captures_repaired += repaired;
+	if (returned) {
+		s->in->heads_due = true;
+		s->in->heads_uid = 0;
+	}
 	int rc = run(&q, e);
 	arena_free(&q.row);
 	for (struct user_state *us = s->users; us; us = us->next)

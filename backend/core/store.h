@@ -146,6 +146,11 @@ struct store_table {
 	struct shape shape;   /* canonical: every column the table has by now */
 	struct slice encoded; /* its declaration */
 	enum store_from from;
+	/*
+	 * NULL; or what an operator's DDL took away, as SQLite says it: no row can be written or
+	 * read until it is put back. Of the last store_altered or load of the catalogue.
+	 */
+	const char *missing;
 	size_t n_unique;
 	const struct store_unique *unique;
 	struct store_sql *sql; /* the implementation's */
@@ -170,7 +175,8 @@ size_t store_tables(struct store *s, struct store_table *const **out);
 
 enum declare_result {
 	DECLARE_OK,
-	DECLARE_LOCKED,	 /* the policy is locked and this would create a table or column */
+	DECLARE_LOCKED,	 /* the policy is locked and this would create a table or column, or
+			    something of the table is `missing` */
 	DECLARE_LIMIT,	 /* columns, tables of the user, or of the server */
 	DECLARE_REFUSED, /* a name the store cannot have */
 };
@@ -295,6 +301,7 @@ struct store_page {
 	struct store_table **table; /* of rows.table[i] */
 };
 /*
+ * Rows of a table with something `missing` are left out; store_altered gives them newer seqs later.
  * Current rows with seq > cursor, and not above `upto` if that is, in seq order, at most about
  * `bytes` of them (always one row), never splitting a seq but by token. `token` is one of a page
  * from the same cursor, or empty. NE_MALFORMED: not a token of ours. Memory from `a`.
@@ -310,6 +317,15 @@ NEAP_CHECK int store_foreign_writes(struct store *s, bool *any, struct err *e);
 /* Whether it would answer true now, outside a transaction: is a step worth it? */
 NEAP_CHECK int store_foreign_pending(struct store *s, bool *any, struct err *e);
 
+/*
+ * Looks, if the schema changed since the last call, whether the tables still have all columns
+ * (`missing`), and makes capture triggers again that are gone or changed, on *repaired tables.
+ * What was written without them is not found. *returned tables miss nothing any more: their rows
+ * have new seqs, and the heads of their users moved. In a transaction, before users are read in it;
+ * memory of tables as after store_declare.
+ */
+NEAP_CHECK int store_altered(struct store *s, size_t *repaired, size_t *returned, struct err *e);
+
 /* A row that someone's SQL touched. Memory valid until the callback returns. */
 struct store_touched {
 	struct store_table *table;
@@ -319,8 +335,8 @@ struct store_touched {
 };
 /*
  * Calls `fn` for each touched row of a known user, and forgets the marks.
- * By table, and within it by user. Those of unknown users stay until the user exists. A nonzero
- * result of `fn` ends it.
+ * By table, and within it by user. Those of unknown users stay until the user exists, those of a
+ * table with something `missing` until it is back. A nonzero result of `fn` ends it.
  */
 NEAP_CHECK int store_touched(struct store *s,
 			     int (*fn)(void *ctx, const struct store_user *u,
@@ -382,7 +398,7 @@ NEAP_CHECK int store_each_device(struct store *s,
 				 int (*fn)(void *ctx, const struct store_device_status *d),
 				 void *ctx, struct err *e);
 struct store_table_status {
-	const struct store_table *table;
+	const struct store_table *table; /* the numbers are 0 while something is `missing` */
 	int64_t rows, tombstones;
 	/* Rows that never reach devices: user_id is no account; a key is NULL; a value too large.
 	 */

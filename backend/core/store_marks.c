@@ -121,7 +121,7 @@ int store_touched(struct store *s, touched_fn fn, void *ctx, struct err *e)
 				      .arena = {.max = KEY_BYTES},
 				      .fn = fn,
 				      .ctx = ctx};
-		if (g.table->shape.kind == SHAPE_MERGE)
+		if (g.table->shape.kind == SHAPE_MERGE && !g.table->missing)
 			rc = table_touched(&g, e);
 		arena_free(&g.arena);
 	}

@@ -134,7 +134,7 @@ static int open_sources(struct pager *p, struct err *e)
 		if (!row)
 			break;
 		struct store_table *t = catalogue_table(p->s, sqlite3_column_int64(st, 0));
-		if (t && t->shape.kind == SHAPE_MERGE && p->n < p->s->cat.n_table)
+		if (t && t->shape.kind == SHAPE_MERGE && !t->missing && p->n < p->s->cat.n_table)
 			p->source[p->n++].table = t;
 	}
 	sqlite3_reset(st);

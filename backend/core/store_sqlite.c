@@ -187,7 +187,7 @@ int store_open(struct store **out, const struct store_config *c, struct err *e)
 		return err_set(e, NE_MEMORY, "no memory to open %s", c->path);
 	s->broken = c->broken;
 	s->look = true;
-	s->triggers_version = -1;
+	s->triggers_version = s->schema_version = -1;
 	rc = db_open(&s->db, c->path, flags, c->vfs, c->busy_ms ? c->busy_ms : 5000, e);
 	if (!rc)
 		rc = load(s, c, e);
@@ -361,6 +361,7 @@ void store_rollback(struct store *s)
 		sqlite3_exec(db_handle(s->db), "ROLLBACK", NULL, NULL, NULL);
 	s->in_tx = s->hidden = false;
 	s->look = true;
+	s->schema_version = -1; /* triggers made in this transaction are gone again */
 	reread(s);
 }
 

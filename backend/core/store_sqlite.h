@@ -25,6 +25,7 @@ struct store {
 	bool hidden;		  /* neap_flag is set in this transaction */
 	bool triggers_off;	  /* on this connection: nobody but us has any */
 	int64_t triggers_version; /* schema_version when that was decided; −1 not yet */
+	int64_t schema_version;	  /* when the tables were last compared with it; −1 not yet */
 	bool catalogue_stale; /* changed in the transaction under way: reread after a rollback */
 	int64_t policies;     /* of neap_meta, when the catalogue was read */
 	int64_t gc_uid, gc_table; /* where store_gc goes on */
@@ -91,6 +92,8 @@ NEAP_CHECK int table_sql_uncapture(const struct store_table *t, struct buf *out,
 extern const char store_conflict_sql[];
 
 NEAP_CHECK int catalogue_load(struct store *s, struct err *e);
+/* store_altered.c: sets `missing` of each table of a catalogue being loaded. */
+NEAP_CHECK int catalogue_find_missing(struct store *s, struct catalogue *c, struct err *e);
 void catalogue_free(struct catalogue *c);
 struct store_table *catalogue_table(struct store *s, int64_t id); /* NULL: none */
 /* The user has rows of this table from now on. */

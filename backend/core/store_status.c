@@ -118,6 +118,10 @@ int store_each_table(struct store *s, int (*fn)(void *ctx, const struct store_ta
 {
 	for (size_t i = 0; i < s->cat.n_table; i++) {
 		struct store_table_status t = {.table = s->cat.table[i]};
+		if (t.table->missing) {
+			TRY(fn(ctx, &t));
+			continue;
+		}
 		TRY(count(s, "SELECT count(*) FROM ", t.table, "", &t.rows, e));
 		TRY(count(s, "SELECT count(*) FROM ", t.table,
 			  " WHERE user_id IS NULL OR user_id NOT IN (SELECT name FROM neap_user)",

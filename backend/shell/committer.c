@@ -173,13 +173,41 @@ static int look_for_others(struct committer *c, struct batch *b, struct err *e)
 	return NE_OK;
 }
 
+static void look_at_tables(struct committer *c)
+{
+	struct store_table *const *t;
+	size_t n = store_tables(c->config.store, &t), missing = 0;
+	char text[sizeof c->look.missing] = "";
+
+	for (size_t i = 0; i < n; i++)
+		if (t[i]->missing && missing++ == 0)
+			snprintf(text, sizeof text,
+				 "%.120s: put it back; until then devices keep their changes",
+				 t[i]->missing);
+	pthread_mutex_lock(&c->lock);
+	bool news = missing != c->look.tables_missing || strcmp(text, c->look.missing) != 0;
+	c->look.tables_missing = missing;
+	memcpy(c->look.missing, text, sizeof text);
+	pthread_mutex_unlock(&c->lock);
+	if (news && missing)
+		log_line(LOG_ERROR, "table_missing", "tables=%zu first=\"%s\"", missing, text);
+	else if (news)
+		log_line(LOG_INFO, "table_back", "%s", "");
+}
+
 static void copy_stats(struct committer *c)
 {
 	struct ingest_stats s;
 	ingest_stats(c->config.ingest, &s);
 	pthread_mutex_lock(&c->lock);
+	uint64_t repaired = s.captures_repaired - c->look.ingest.captures_repaired;
 	c->look.ingest = s;
 	pthread_mutex_unlock(&c->lock);
+	if (repaired)
+		log_line(LOG_WARN, "capture_reinstalled",
+			 "tables=%llu why=\"triggers were gone or changed: what was written"
+			 " meanwhile did not reach devices\"",
+			 (unsigned long long)repaired);
 }
 
 static int run(struct committer *c, struct batch *b, struct err *e)
@@ -199,6 +227,7 @@ static int run(struct committer *c, struct batch *b, struct err *e)
 			continue;
 		}
 		copy_stats(c);
+		look_at_tables(c);
 		if (mono_ms() - free_since >= WORK_MS) {
 			/* An operator's shell waits for the lock by polling; this is its chance. */
 			nanosleep(&(struct timespec){0, FREE_MS * 1000000L}, NULL);

@@ -46,6 +46,8 @@ void committer_tick(struct committer *c);
 struct committer_look {
 	size_t waiting, waiting_bytes;
 	struct ingest_stats ingest; /* as of the last transaction */
+	size_t tables_missing;	    /* tables that an operator's DDL took something from */
+	char missing[200];	    /* of the first of them: what, and the next step */
 	char trouble[200];	    /* what the store's last failure was, "" none since */
 };
 void committer_look(struct committer *c, struct committer_look *out);

@@ -238,15 +238,16 @@ static json_t *status_object(struct serve *s)
 	link_look(s->link, &link);
 	openers_look(s->openers, &queue);
 	committer_look(s->committer, &c);
-	return json_pack("{s:i, s:o, s:{s:b,s:o,s:o}, s:{s:o,s:o,s:o}, s:{s:o,s:o,s:s},"
+	return json_pack("{s:i, s:o, s:{s:b,s:o,s:o}, s:{s:o,s:o,s:o}, s:{s:o,s:o,s:s,s:o,s:s},"
 			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o},"
-			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}}",
+			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}}",
 			 "pid", (int)getpid(), "up_ms", count(mono_ms() - s->started_ms), "broker",
 			 "connected", link.connected, "connects", count(link.connects), "failures",
 			 count(link.failures), "queue", "messages", count(queue.messages), "bytes",
 			 count(queue.bytes), "users", count(queue.users), "committer", "waiting",
 			 count(c.waiting), "waiting_bytes", count(c.waiting_bytes), "trouble",
-			 c.trouble, "messages", "received", count(t->received), "bad_topic",
+			 c.trouble, "tables_missing", count(c.tables_missing), "missing", c.missing,
+			 "messages", "received", count(t->received), "bad_topic",
 			 count(t->bad_topic), "shed", count(t->shed), "opened", count(t->opened),
 			 "refused", count(t->refused), "transactions", count(t->steps), "events",
 			 count(t->step_events), "retries", count(t->step_retries), "published",
@@ -255,7 +256,8 @@ static json_t *status_object(struct serve *s)
 			 count(c.ingest.rows), "duplicates", count(c.ingest.duplicates), "refused",
 			 count(c.ingest.refused), "malformed", count(c.ingest.malformed), "pages",
 			 count(c.ingest.pages), "resets", count(c.ingest.resets), "hellos",
-			 count(c.ingest.hellos), "server_changes", count(c.ingest.server_changes));
+			 count(c.ingest.hellos), "server_changes", count(c.ingest.server_changes),
+			 "captures_reinstalled", count(c.ingest.captures_repaired));
 }
 
 static void answer_status(struct serve *s)

@@ -114,6 +114,49 @@ class Reject(unittest.TestCase):
         finally:
             self.stack.sql("DROP TRIGGER no_eve")
 
+    def neapd_status(self):
+        return json.loads(self.stack.neapd("status", "--json"))
+
+    def missing(self):
+        return {t["name"]: t["missing"] for t in json.loads(self.stack.neapd("schema", "show", "--json"))["tables"]}
+
+    def test_an_operators_ddl_is_noticed(self):
+        d1, d2 = self.pair("ddl")
+        for d in (d1, d2):
+            d.sql("CREATE TABLE other (id INTEGER PRIMARY KEY, x)")
+            d.neap("track", "other")
+        d1.sql("INSERT INTO people VALUES (1, 'a', 'A')")
+        d1.sync()
+        d2.sync()
+        self.stack.sql("ALTER TABLE people RENAME COLUMN name TO label")
+        try:
+            wait_for("it is noticed", lambda: self.neapd_status()["committer"]["tables_missing"] == 1)
+            self.assertIn("no column named name: put it back", self.stack.neapd("status"))
+            self.assertIn("no column named name: put it back", self.stack.neapd("schema", "show"))
+            self.assertIn("no column named name", self.missing()["people"])
+            self.assertIsNone(self.missing()["other"])
+            d1.sql("UPDATE people SET name = 'B'")
+            d1.sql("INSERT INTO other VALUES (1, 'x')")
+            self.assertIn("no column named name", d1.sync(code=6))
+            # Only that table waits: the other one is with the server and goes on to the other device.
+            wait_for("the other table arrives", lambda: (d1.neap("sync", code=None), self.stack.sql("SELECT x FROM other WHERE user_id = 'ddl'") == [("x",)])[1])
+            d2.sync()
+            self.assertEqual(d2.sql("SELECT id, x FROM other"), [(1, "x")])
+        finally:
+            self.stack.sql("ALTER TABLE people RENAME COLUMN label TO name")
+        wait_for("it is back", lambda: self.neapd_status()["committer"]["tables_missing"] == 0)
+        d1.sync()
+        d2.sync()
+        self.assertEqual(self.people(d2), [(1, "a", "B")])
+        mended = self.neapd_status()["ingest"]["captures_reinstalled"]
+        names = [n for n, in self.stack.sql("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'people' AND name GLOB 'neap_m*'")]
+        for name in names:
+            self.stack.sql(f'DROP TRIGGER "{name}"')
+        wait_for("the triggers are back", lambda: self.neapd_status()["ingest"]["captures_reinstalled"] > mended and len(self.stack.sql("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'people'")) == len(names))
+        self.stack.sql("UPDATE people SET name = 'C' WHERE user_id = 'ddl'")
+        d2.sync()
+        self.assertEqual(self.people(d2), [(1, "a", "C")])
+
 
 if __name__ == "__main__":
     unittest.main()
