@@ -28,6 +28,8 @@ enum { PAIR_DEVICES = 4, PAIR_QUEUE = 4096, PAIR_STEPS = 20000 };
 struct pair_device {
 	bool used, link;
 	char path[96], name[16];
+	const char *vfs;  /* of engine and app; NULL: the default */
+	int64_t wrong_ms; /* its clock less the right one */
 	struct engine *en;
 	sqlite3 *app;
 	struct actions acts;
@@ -55,6 +57,8 @@ struct pair {
 	uint64_t random, wall_ms, mono_ms;
 	uint64_t pull_frames; /* pulls sent by devices */
 	uint64_t page_rows;   /* rows in pages */
+	uint64_t refusals;    /* sets refused */
+	uint64_t welcomes;    /* that reached a device */
 	struct err e;
 };
 
@@ -167,7 +171,8 @@ static inline void pair_send(struct pair *p, int from, int to, enum event_type t
 static inline void pair_open_engine(struct pair *p, int i)
 {
 	struct pair_device *d = &p->dev[i];
-	struct engine_config c = {.path = d->path, .random = pair_random, .random_ctx = &p->random};
+	struct engine_config c = {
+		.path = d->path, .vfs = d->vfs, .random = pair_random, .random_ctx = &p->random};
 
 	PAIR_OK(p, engine_open(&d->en, &c, &p->e));
 }
@@ -184,7 +189,7 @@ static inline void pair_step(struct pair *p, int i, struct event ev)
 {
 	struct pair_device *d = &p->dev[i];
 
-	ev.now_ms = p->wall_ms + p->mono_ms;
+	ev.now_ms = p->wall_ms + p->mono_ms + (uint64_t)d->wrong_ms;
 	ev.mono_ms = p->mono_ms;
 	int rc = engine_step(d->en, &ev, &d->acts, &p->e);
 	if (rc == NE_BUSY)
@@ -213,8 +218,8 @@ static inline void pair_link(struct pair *p, int i, bool up)
 		pair_send(p, -1, i, EV_HEAD, buf_slice(&p->retained));
 }
 
-/* A new device with `sql` run on its file; its site is 1000 + its index. */
-static inline int pair_device(struct pair *p, const char *sql)
+/* A new device with `sql` run on its file, on a VFS; its site is 1000 + its index. */
+static inline int pair_device_on(struct pair *p, const char *vfs, const char *sql)
 {
 	int i = 0;
 
@@ -222,14 +227,20 @@ static inline int pair_device(struct pair *p, const char *sql)
 		i++;
 	struct pair_device *d = &p->dev[i];
 	d->used = true;
+	d->vfs = vfs;
 	snprintf(d->name, sizeof d->name, "d%d", i);
 	pair_path(p, d->name, ".db", d->path);
-	PAIR_OK(p, devdb_init(d->path, NULL, "u", d->name, (uint64_t)(1000 + i), &p->e));
-	assert_int_equal(sqlite3_open(d->path, &d->app), SQLITE_OK);
+	PAIR_OK(p, devdb_init(d->path, vfs, "u", d->name, (uint64_t)(1000 + i), &p->e));
+	assert_int_equal(sqlite3_open_v2(d->path, &d->app, SQLITE_OPEN_READWRITE, vfs), SQLITE_OK);
 	sqlite3_busy_timeout(d->app, 2000);
 	pair_exec(d->app, sql);
 	pair_open_engine(p, i);
 	return i;
+}
+
+static inline int pair_device(struct pair *p, const char *sql)
+{
+	return pair_device_on(p, NULL, sql);
 }
 
 static inline void pair_track(struct pair *p, int i, const char *table, bool append)
@@ -292,8 +303,11 @@ static inline void pair_watch(struct pair *p, struct slice plain)
 	struct arena a = {.max = 64 << 20};
 	struct frame f;
 
-	if (!frame_decode(plain, &a, &f, &p->e) && f.type == FRAME_PULL)
-		p->pull_frames++;
+	if (!frame_decode(plain, &a, &f, &p->e)) {
+		p->pull_frames += f.type == FRAME_PULL;
+		p->refusals += f.type == FRAME_REFUSE;
+		p->welcomes += f.type == FRAME_WELCOME;
+	}
 	arena_free(&a);
 }
 
@@ -303,8 +317,8 @@ static inline bool pair_deliver(struct pair *p)
 	if (p->head == p->tail)
 		return false;
 	struct pair_message m = p->queue[p->head++ % PAIR_QUEUE];
+	pair_watch(p, buf_slice(&m.frame));
 	if (m.to < 0) {
-		pair_watch(p, buf_slice(&m.frame));
 		pair_serve(p, (struct in_event){.type = IN_FRAME,
 						.user = "u",
 						.device = p->dev[m.from].name,
