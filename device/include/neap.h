@@ -25,7 +25,7 @@
  *
  * RESULTS. Every function that returns an int returns NEAP_OK or another enum neap_code;
  * neap_error() then has a sentence. Misuse that can be seen (a NULL where none is allowed, the
- *wrong thread, a call from a callback) is NEAP_USAGE and changes nothing.
+ * wrong thread, a call from a callback) is NEAP_USAGE and changes nothing.
  *
  * THREADS. Any function may be called from any thread at any time, but
  * - neap_close(): no other call on this handle may be under way or follow, as with free();
