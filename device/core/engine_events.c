@@ -19,8 +19,29 @@ static void link_up(struct engine *en)
 	link_down(en);
 	en->link = true;
 	en->check_at_ms = en->mono_ms + HEAD_WAIT_MS / 2 + engine_jitter(en, HEAD_WAIT_MS / 2);
-	if (!en->welcomed)
+	if (!en->welcomed || en->quiet)
 		engine_want_hello(en, 0);
+}
+
+/*
+ * Somebody set the wall clock since the last step, or the device slept: the offset may be wrong
+ * now, so nothing is cut before the server was asked once more.
+ */
+static void watch_clock(struct engine *en)
+{
+	int64_t ahead = (int64_t)(en->now_ms - en->mono_ms), by = ahead - en->clock_ahead_ms;
+
+	if (en->clock_seen && by <= OFFSET_MIN_MS && by >= -OFFSET_MIN_MS)
+		return;
+	if (en->clock_seen) {
+		en->quiet = true;
+		en->has_offset = false;
+		/* An answer that is on its way is compared with the clock as it is then. */
+		if (en->link && !en->hello.open)
+			engine_want_hello(en, 0);
+	}
+	en->clock_seen = true;
+	en->clock_ahead_ms = ahead;
 }
 
 /* Notices writes and schema changes of other connections. */
@@ -165,6 +186,7 @@ static void want_sync(struct engine *en, uint64_t id)
 
 int engine_dispatch(struct engine *en, const struct event *ev, struct err *e)
 {
+	watch_clock(en);
 	switch (ev->type) {
 	case EV_TICK:
 		return look_at_database(en, false, e);

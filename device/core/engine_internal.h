@@ -99,7 +99,10 @@ struct engine {
 	/* Link and questions. */
 	bool link, stale; /* stale: the last step failed, read the durable state again */
 	bool welcomed;	  /* the server told its newest number since the last forget */
-	bool quiet;	  /* cut nothing before the next welcome: it must know our last number */
+	bool quiet;	  /* cut nothing before the next welcome: it must know our last number, or
+			     tell the time anew */
+	bool clock_seen;
+	int64_t clock_ahead_ms; /* the wall clock less the steady one, when it was last set */
 	struct question hello, pull;
 	uint64_t hello_at_ms, pull_at_ms; /* ask then; NEVER_MS */
 	uint64_t check_at_ms, retry_at_ms;

@@ -83,7 +83,7 @@ static uint64_t stamp(struct pair *p, int i, int id)
 	return strtoull(pair_show(p, i, sql), NULL, 10);
 }
 
-/* A running engine asks the server nothing after a reconnect: one that starts says hello. */
+/* A running engine whose clock was not set asks nothing after a reconnect: a new one does. */
 static void start_again(struct pair *p, int i)
 {
 	pair_close_engine(p, i);
@@ -271,6 +271,44 @@ static void test_steps(void **state)
 	assert_everywhere(p, "1|later");
 }
 
+/*
+ * The clock is set while the engine runs, without a link and with one: it is measured anew before
+ * anything is cut, so nothing is bounced and writes count from when they were made.
+ */
+static void test_set_while_running(void **state)
+{
+	struct pair *p = *state;
+	const int64_t steps[] = {HOUR, -HOUR, YEAR, 0};
+	int right = device(p, 0), a = device(p, 0);
+	char rows[60];
+
+	pair_app(p, right, "INSERT INTO t VALUES(1, ''), (2, '')");
+	pair_sync_all(p);
+	for (int k = 0; k < 8; k++) {
+		if (k < 4)
+			unlink_device(p, a);
+		p->dev[a].wrong_ms = steps[k % 4];
+		snprintf(rows, sizeof rows, "UPDATE t SET a = 'a%d'", k);
+		pair_app(p, a, rows);
+		if (k < 4)
+			pair_pass(p, MINUTE);
+		else
+			pair_sync(p, a);
+		snprintf(rows, sizeof rows, "UPDATE t SET a = 'right%d' WHERE id = 1", k);
+		pair_app(p, right, rows);
+		pair_sync(p, right);
+		pair_pass(p, MINUTE);
+		pair_sync(p, a);
+		assert_right(p, a);
+		assert_int_equal(p->refusals, 0);
+		/* Set back, its writes are later than all it had heard; how much is not known. */
+		snprintf(rows, sizeof rows, "1|right%d,2|a%d", k, k);
+		if (k >= 4 || steps[k] > 0)
+			assert_everywhere(p, rows);
+		pair_sync_all(p);
+	}
+}
+
 /* The device's hello is answered after `ms`; nothing after that answer has happened yet. */
 static void welcome_after(struct pair *p, int i, uint64_t ms)
 {
@@ -416,6 +454,7 @@ int main(void)
 		T(test_order_is_kept),
 		T(test_fallen_back_since_the_last_sync),
 		T(test_steps),
+		T(test_set_while_running),
 		T(test_a_slow_round_trip_measures_nothing),
 		T(test_bounced_stamps_are_made_anew),
 		T(test_marks_in_flight_keep_their_stamps),
