@@ -136,8 +136,24 @@ static int read_all(struct store *s, struct catalogue *c, struct err *e)
 	TRY(read_rows(s, c, "SELECT tab, shape FROM neap_shape", read_declared, e));
 	qsort(c->shape, c->n_shape, sizeof *c->shape, by_id);
 	TRY(read_rows(s, c, "SELECT tab, origin FROM neap_from", read_from, e));
-	TRY(uniques_load(s, c, e));
-	return catalogue_find_missing(s, c, e);
+	return uniques_load(s, c, e);
+}
+
+/* Only another's DDL makes a difference: what is missing is not looked for at each load. */
+static int keep_missing(const struct catalogue *old, struct catalogue *c, struct err *e)
+{
+	for (size_t i = 0; i < old->n_table; i++) {
+		const char *missing = old->table[i]->missing;
+		struct store_table *t = missing ? find_table(c, old->table[i]->id) : NULL;
+		if (!t)
+			continue;
+		t->missing =
+			(const char *)arena_copy(&c->arena, slice_of(missing, strlen(missing) + 1))
+				.at;
+		if (!t->missing)
+			return err_set(e, NE_MEMORY, "no memory for the catalogue");
+	}
+	return 0;
 }
 
 int catalogue_load(struct store *s, struct err *e)
@@ -146,8 +162,10 @@ int catalogue_load(struct store *s, struct err *e)
 
 	/* Statements of the old tables go with them. */
 	db_forget(s->db);
-	catalogue_free(&s->cat);
 	int rc = read_all(s, &c, e);
+	if (!rc)
+		rc = keep_missing(&s->cat, &c, e);
+	catalogue_free(&s->cat);
 	if (rc) {
 		catalogue_free(&c);
 		return rc;

@@ -148,7 +148,7 @@ struct store_table {
 	enum store_from from;
 	/*
 	 * NULL; or what an operator's DDL took away, as SQLite says it: no row can be written or
-	 * read until it is put back. Of the last store_altered or load of the catalogue.
+	 * read until it is put back. As of the last store_altered or store_open.
 	 */
 	const char *missing;
 	size_t n_unique;

@@ -19,6 +19,7 @@ static int find_missing(struct store *s, struct store_table *t, struct arena *a,
 	sqlite3 *db = db_handle(s->db);
 	sqlite3_stmt *st = NULL;
 
+	t->missing = NULL;
 	buf_clear(sql);
 	int rc = table_sql(t, t->shape.kind == SHAPE_APPEND ? TQ_APPEND : TQ_ROW_PUT, sql);
 	if (!rc)
@@ -37,8 +38,9 @@ static int find_missing(struct store *s, struct store_table *t, struct arena *a,
 	return 0;
 }
 
-int catalogue_find_missing(struct store *s, struct catalogue *c, struct err *e)
+int catalogue_find_missing(struct store *s, struct err *e)
 {
+	struct catalogue *c = &s->cat;
 	struct buf sql = {.max = SQL_BYTES};
 	int rc = 0;
 
@@ -207,7 +209,8 @@ int store_altered(struct store *s, size_t *repaired, size_t *returned, struct er
 	TRY(db_int(s->db, "PRAGMA schema_version", 0, &version, e));
 	if (version == s->schema_version)
 		return 0;
-	TRY(catalogue_load(s, e));
+	TRY(catalogue_load(s, e)); /* also frees the texts of last time */
+	TRY(catalogue_find_missing(s, e));
 	int rc = repair(s, repaired, &sql, e);
 	buf_free(&sql);
 	TRY(rc);

@@ -144,6 +144,12 @@ static void taken_and_put_back(const char *take, const char *back, const char *s
 	declare_shape(w, "v", "c", notes());
 	find_out(w, FRAME_REFUSE, 0, &f);
 	assert_int_equal(f.refuse.code, REFUSE_SCHEMA);
+	/* A new table is declared, which loads the catalogue anew. */
+	struct shape *other = notes();
+	other->name = slice_str("other");
+	declare_shape(w, "u", "a", other);
+	assert_int_equal(count_out(w, FRAME_REFUSE), 0);
+	assert_true(missing(w));
 	/* Other tables go on, pages as well, and after a start. */
 	world_stop(w);
 	world_start(w);

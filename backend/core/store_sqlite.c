@@ -174,7 +174,8 @@ static int load(struct store *s, const struct store_config *c, struct err *e)
 	s->id = (uint64_t)id;
 	s->issued = (uint64_t)issued;
 	TRY(meta_get(s, "policies", 0, &s->policies, e));
-	return catalogue_load(s, e);
+	TRY(catalogue_load(s, e));
+	return catalogue_find_missing(s, e);
 }
 
 int store_open(struct store **out, const struct store_config *c, struct err *e)

@@ -92,8 +92,8 @@ NEAP_CHECK int table_sql_uncapture(const struct store_table *t, struct buf *out,
 extern const char store_conflict_sql[];
 
 NEAP_CHECK int catalogue_load(struct store *s, struct err *e);
-/* store_altered.c: sets `missing` of each table of a catalogue being loaded. */
-NEAP_CHECK int catalogue_find_missing(struct store *s, struct catalogue *c, struct err *e);
+/* store_altered.c: sets `missing` of each table anew; catalogue_load keeps it. */
+NEAP_CHECK int catalogue_find_missing(struct store *s, struct err *e);
 void catalogue_free(struct catalogue *c);
 struct store_table *catalogue_table(struct store *s, int64_t id); /* NULL: none */
 /* The user has rows of this table from now on. */
