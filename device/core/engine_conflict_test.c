@@ -282,13 +282,15 @@ static void a_reset_reports_all_again(void **state)
 				     .term = TERM,
 				     .head = 2}};
 	give(&b, EV_DOWN, &f);
-	give_page(&b, page(find(&b, FRAME_PULL), 2, 2), NULL);
-	/* The settled row that went is in the list, too. */
-	assert_string_equal(list(&b), "a 20 0,- - 0");
 	while (!find(&b, FRAME_HELLO))
 		wait_deadline(&b);
 	f = welcome(find(&b, FRAME_HELLO), &b, 2);
 	give(&b, EV_DOWN, &f);
+	while (!find(&b, FRAME_PULL))
+		wait_deadline(&b);
+	give_page(&b, page(find(&b, FRAME_PULL), 2, 2), NULL);
+	/* The settled row that went is in the list, too. */
+	assert_string_equal(list(&b), "a 20 0,- - 0");
 	assert_int_equal(report_of(&b).n, 2);
 	assert_int_equal(report_of(&b).lost[1].reg.stamp, 0);
 	end(&b);

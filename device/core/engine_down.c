@@ -217,7 +217,9 @@ static int begin(struct engine *en, struct move *m, struct err *e)
 
 static bool settles(const struct engine *en, const struct flight *f, uint64_t cursor)
 {
-	return f->acked && ((cursor >= f->head && !en->at.full) || en->cfg.broken.clear_early);
+	bool may = !en->at.full || en->closing;
+
+	return f->acked && ((cursor >= f->head && may) || en->cfg.broken.clear_early);
 }
 
 /* M2 broken: what was written again counts as carried. */
@@ -279,6 +281,19 @@ static int flush(struct engine *en, struct move *m, struct err *e)
 	if (acked)
 		engine_keep_wake(en);
 	return NE_OK;
+}
+
+int engine_settle_covered(struct engine *en, struct err *e)
+{
+	struct move m = {.at = en->at};
+	int rc;
+
+	en->closing = true;
+	do {
+		rc = flush(en, &m, e);
+	} while (!rc && en->n_flight && settles(en, en->flight[0], en->at.cursor));
+	en->closing = false;
+	return rc;
 }
 
 static const struct flight *own_seq(const struct engine *en, uint64_t seq)

@@ -93,6 +93,7 @@ struct engine {
 	/* Durable. */
 	struct position at;
 	uint64_t hold;
+	bool closing;	/* a full pull ends: what it covered is settled */
 	bool save_lost; /* the full pull began with a reset: lost values are kept (P8) */
 	uint64_t acked_number, verified_wall_ms;
 
@@ -270,6 +271,8 @@ void engine_applied(struct engine *en, const struct applied *done);
 void engine_drop_heard(struct engine *en, uint64_t seq);
 /* Moves the cursor over what is known, then settles the sets it covers. */
 NEAP_CHECK int engine_settle(struct engine *en, struct err *e);
+/* At the end of a full pull, before its sweep: settles the sets that the pages covered. */
+NEAP_CHECK int engine_settle_covered(struct engine *en, struct err *e);
 /*
  * Applies rows in slices, each its own transaction. `first_hold` is stored with the first and
  * `at` with the last one, when both are durable.

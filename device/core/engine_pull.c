@@ -108,6 +108,20 @@ static bool sound(const struct f_page *p)
 	return p->upto > p->from || p->head == p->from;
 }
 
+/*
+ * An insert that the server took and then lost to a delete whose tombstone is gone is in no page,
+ * and its mark would keep the row from the sweep. So the sweep waits until the server told which
+ * sets it has, and until the pages are as new as their acknowledgements.
+ */
+static bool covered(const struct engine *en)
+{
+	for (size_t i = 0; i < en->n_flight; i++) {
+		if (en->flight[i]->acked && en->flight[i]->head > en->at.cursor)
+			return false;
+	}
+	return en->welcomed;
+}
+
 /* All rows were seen: what the server does not have goes, a bounded number at a time. */
 static int finish_full(struct engine *en, struct err *e)
 {
@@ -115,6 +129,7 @@ static int finish_full(struct engine *en, struct err *e)
 	struct applied done;
 	bool more = !en->cfg.broken.no_sweep;
 
+	TRY(engine_settle_covered(en, e));
 	at.full = false;
 	at.base = 0;
 	while (more) {
@@ -145,12 +160,12 @@ static int take_page(struct engine *en, const struct f_page *p, const struct row
 	en->d->page_upto = 0;
 	TRY(rc);
 	engine_drop_heard(en, en->at.cursor);
-	if (en->at.full && !p->token.len && en->at.cursor >= en->hold)
+	if (en->at.full && !p->token.len && en->at.cursor >= en->hold && covered(en))
 		TRY(finish_full(en, e));
 	engine_question_close(&en->pull);
 	TRY(engine_answered(en, &q, p->head, e));
 	if (p->token.len || engine_behind(en))
-		engine_want_pull(en, 0);
+		engine_want_pull(en, en->at.full && !en->welcomed ? RETRY_MS : 0);
 	return NE_OK;
 }
 
