@@ -22,7 +22,9 @@ static void put_row(struct buf *out, sqlite3_stmt *s)
 			rc = buf_printf(out, "%lld ", (long long)sqlite3_column_int64(s, i));
 			break;
 		case SQLITE_FLOAT:
-			rc = buf_printf(out, "%a ", r);
+			/* 0.0 and -0.0 are equal to SQL: an update from one to the other is none.
+			 */
+			rc = buf_printf(out, "%a ", r == 0 ? 0.0 : r);
 			break;
 		default: {
 			const uint8_t *at = sqlite3_column_blob(s, i);
