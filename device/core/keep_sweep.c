@@ -85,11 +85,12 @@ static int prepare_range(struct devdb *d, const struct tracked *t, enum keep_by 
 static int greatest_key(struct devdb *d, const struct tracked *t, int64_t *out, struct err *e)
 {
 	struct buf sql = {.max = SQL_MAX_BYTES};
-	int rc = buf_printf(&sql, "SELECT max(");
+	int rc;
 
 	*out = INT64_MAX;
 	if (!t->shape.key_is_number)
 		return NE_OK;
+	rc = buf_printf(&sql, "SELECT max(");
 	rc = rc ? rc : sql_put_name(&sql, t->shape.key[0].name);
 	rc = rc ? rc : buf_printf(&sql, ") FROM main.");
 	rc = rc ? rc : sql_put_name(&sql, t->shape.name);
