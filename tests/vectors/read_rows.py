@@ -8,6 +8,7 @@ import json
 import struct
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 FOLDER = Path(__file__).resolve().parent
 MASK = (1 << 64) - 1
@@ -319,12 +320,25 @@ def value_text(v):
     return "'" + "".join(chr(c) if 32 <= c < 127 else f"\\x{c:02x}" for c in value) + "'"
 
 
+class Row(NamedTuple):
+    """A row as it was read. An append row has `append`, (generation, number); a merge row `exist` and registers."""
+
+    key: list
+    cells: dict  # column's name -> (value, register or None)
+    append: tuple = None
+    exist: str = None
+    register: tuple = None  # of the existence: (milliseconds, counter, site)
+
+
 def register_text(r):
-    return f" @{r[0]}+{r[1]}/{r[2]}"
+    return f" @{r[0]}+{r[1]}/{r[2]}" if r else ""
 
 
-def key_text(keys, i):
-    return "key (" + ", ".join(value_text(k[i]) for k in keys) + ")"
+def row_text(row):
+    text = "key (" + ", ".join(map(value_text, row.key)) + ") "
+    text += "gen {} n {}".format(*row.append) if row.append else row.exist + register_text(row.register)
+    cells = [f"{name} = {value_text(v)}{register_text(r)}" for name, (v, r) in row.cells.items()]
+    return text + (": " + ", ".join(cells) if cells else "")
 
 
 def append_rows(source, n, flags, keys, columns):
@@ -332,9 +346,8 @@ def append_rows(source, n, flags, keys, columns):
     key = [column(source, n) for _ in keys] if flags & 2 else [numbers]
     cells = [] if flags & 1 else [column(source, n) for _ in columns]
     for i in range(n):
-        texts = [f"{c[0]} = {value_text(v[i])}" for c, v in zip(columns, cells)]
-        text = f"{key_text(key, i)} gen {gens[i]} n {numbers[i]}"
-        yield text + (": " + ", ".join(texts) if texts else "")
+        values = {c[0]: (v[i], None) for c, v in zip(columns, cells)}
+        yield Row([k[i] for k in key], values, append=(gens[i], numbers[i]))
 
 
 def read_kind(source, n_col):
@@ -372,29 +385,31 @@ def merge_rows(source, n, flags, keys, columns, home):
         count = sum(c in kind[2] for kind in of)
         cells.append(iter(column(source, count) if count else []))
     for i, (exist, where, has) in enumerate(of):
-        text = key_text(key, i) + " " + ("update", "alive", "dead")[exist]
-        reg = next(regs) if exist else None
-        text += register_text(reg) if exist else ""
-        if where == 1 and has:
-            reg = next(regs)
-        texts = []
+        row = Row([k[i] for k in key], {}, exist=("update", "alive", "dead")[exist], register=next(regs) if exist else None)
+        reg = next(regs) if where == 1 and has else row.register
         for c in has:
             reg = next(regs) if where == 2 else reg
-            texts.append(f"{columns[c][0]} = {value_text(next(cells[c]))}{register_text(reg)}")
-        yield text + (": " + ", ".join(texts) if texts else "")
+            row.cells[columns[c][0]] = (next(cells[c]), reg)
+        yield row
 
 
-def read_rows(data, home, shapes):
-    source, out = Input(data), []
+def read_tables(data, home, shapes):
+    """Of each table in `data`: its shape id and its rows."""
+    source = Input(data)
     while source.at < len(data):
-        name, kind, _, _, keys, columns, _ = shapes[source.take(8)]
+        shape = source.take(8)
+        name, kind, _, _, keys, columns, _ = shapes[shape]
         head = source.varint()
         n, flags = head >> 2, head & 3
         if kind == 1:
-            out += append_rows(source, n, flags, keys, columns)
+            rows = append_rows(source, n, flags, keys, columns)
         else:
-            out += merge_rows(source, n, flags, keys, columns, home)
-    return out
+            rows = merge_rows(source, n, flags, keys, columns, home)
+        yield shape, list(rows)
+
+
+def read_rows(data, home, shapes):
+    return [row_text(row) for _, rows in read_tables(data, home, shapes) for row in rows]
 
 
 def vectors(name):
