@@ -7,7 +7,7 @@
 
 #include "backend/core/store_sqlite.h"
 
-enum { SQL_BYTES = 2 * 1024 * 1024 };
+enum { SQL_BYTES = 2 * 1024 * 1024, TRIGGERS_BYTES = 16 * 1024 * 1024 };
 
 /*
  * SQLite itself says what is missing: the statement that writes a row names the table, every
@@ -50,31 +50,85 @@ int catalogue_find_missing(struct store *s, struct err *e)
 	return rc;
 }
 
-/* How many of the triggers on `t` named `like` are as `want` has them; NULL: all. */
-static int count_triggers(struct store *s, const struct store_table *t, const char *like,
-			  const char *want, size_t *n, size_t *bytes, struct err *e)
+/* Triggers with names as ours, by table id: found in one pass over the whole schema. */
+struct triggers {
+	struct trigger {
+		int64_t table, rowid; /* in sqlite_master */
+	} * at;
+	size_t n;
+	size_t next; /* the first that is of no table looked at so far */
+};
+
+/* What of them is on one table. */
+struct installed {
+	size_t captures, bytes; /* those as they should be, and their text */
+	size_t guards;
+};
+
+static int find_triggers(struct store *s, struct triggers *all, struct arena *a, struct err *e)
 {
 	sqlite3_stmt *st;
 	bool row;
+	int64_t n;
 
-	*n = *bytes = 0;
+	TRY(db_int(s->db, "SELECT count(*) FROM sqlite_master WHERE name GLOB 'neap_m[0-9]*_*'", 0,
+		   &n, e));
+	all->at = arena_array(a, (size_t)n + 1, sizeof *all->at);
+	if (!all->at)
+		return err_set(e, NE_MEMORY, "no memory for the triggers of the store");
 	TRY(db_prepare(s->db,
-		       "SELECT sql FROM sqlite_master WHERE type = 'trigger'"
-		       " AND tbl_name = ?1 COLLATE NOCASE AND name GLOB ?2",
+		       "SELECT CAST(substr(name, 7) AS INTEGER) AS id, rowid FROM sqlite_master"
+		       " WHERE type = 'trigger' AND name GLOB 'neap_m[0-9]*_*' ORDER BY id",
 		       &st, e));
-	TRY(bind_text(s, st, 1, t->name, e));
-	TRY(bind_text(s, st, 2, like, e));
 	for (;;) {
 		TRY(db_step(s->db, st, &row, e));
-		if (!row)
+		if (!row || all->n == (size_t)n)
 			break;
-		const char *text = (const char *)sqlite3_column_text(st, 0);
-		if (want && (!text || !strstr(want, text)))
-			continue;
-		(*n)++;
-		*bytes += (size_t)sqlite3_column_bytes(st, 0);
+		all->at[all->n++] = (struct trigger){.table = sqlite3_column_int64(st, 0),
+						     .rowid = sqlite3_column_int64(st, 1)};
 	}
 	sqlite3_reset(st);
+	return 0;
+}
+
+static void count_trigger(const struct store_table *t, sqlite3_stmt *st, const char *want,
+			  struct installed *out)
+{
+	const char *name = (const char *)sqlite3_column_text(st, 0);
+	const char *on = (const char *)sqlite3_column_text(st, 1);
+	const char *sql = (const char *)sqlite3_column_text(st, 2);
+	char own[32];
+	size_t len = (size_t)snprintf(own, sizeof own, "neap_m%lld_", (long long)t->id);
+
+	if (!name || !on || !sql || sqlite3_stricmp(on, t->name) || strncmp(name, own, len) != 0)
+		return;
+	if (!strncmp(name + len, "from_", 5)) {
+		out->guards++;
+	} else if (strlen(name + len) == strlen("ins") && strstr(want, sql)) {
+		out->captures++;
+		out->bytes += strlen(sql);
+	}
+}
+
+/* Tables are asked for in the order of their ids. `want`: the text of all captures. */
+static int count_triggers(struct store *s, const struct store_table *t, struct triggers *all,
+			  const char *want, struct installed *out, struct err *e)
+{
+	*out = (struct installed){0};
+	for (; all->next < all->n && all->at[all->next].table <= t->id; all->next++) {
+		sqlite3_stmt *st;
+		bool row;
+		if (all->at[all->next].table < t->id)
+			continue;
+		TRY(db_prepare(s->db,
+			       "SELECT name, tbl_name, sql FROM sqlite_master WHERE rowid = ?1",
+			       &st, e));
+		TRY(bind_int(s, st, 1, (uint64_t)all->at[all->next].rowid, e));
+		TRY(db_step(s->db, st, &row, e));
+		if (row)
+			count_trigger(t, st, want, out);
+		sqlite3_reset(st);
+	}
 	return 0;
 }
 
@@ -87,57 +141,53 @@ static int run(struct store *s, const struct store_table *t, int rc, struct buf 
 	return db_exec(s->db, (const char *)sql->at, e);
 }
 
-static int capture(struct store *s, const struct store_table *t, struct buf *sql, bool *made,
-		   struct err *e)
+static int capture_again(struct store *s, const struct store_table *t, struct buf *sql,
+			 struct err *e)
 {
-	char like[48];
-	size_t n, bytes;
-
 	buf_clear(sql);
-	int rc = table_sql_capture(t, false, sql, e);
-	size_t len = sql->len;
-	if (!rc)
-		rc = buf_terminate(sql);
-	if (rc)
-		return err_set(e, rc, "no memory for the triggers of table %s", t->name);
-	snprintf(like, sizeof like, "neap_m%lld_[a-z][a-z][a-z]", (long long)t->id);
-	TRY(count_triggers(s, t, like, (const char *)sql->at, &n, &bytes, e));
-	if (bytes + n * strlen(";\n") == len)
-		return 0;
-	*made = true;
-	buf_clear(sql);
-	rc = table_sql_uncapture(t, sql, e);
+	int rc = table_sql_uncapture(t, sql, e);
 	if (!rc)
 		rc = table_sql_capture(t, false, sql, e);
 	return run(s, t, rc, sql, e);
 }
 
-static int guard(struct store *s, const struct store_table *t, struct buf *sql, bool *made,
-		 struct err *e)
+static int guard_again(struct store *s, const struct store_table *t, struct buf *sql, struct err *e)
 {
-	char like[48];
-	size_t n, bytes;
-
-	snprintf(like, sizeof like, "neap_m%lld_from_*", (long long)t->id);
-	TRY(count_triggers(s, t, like, NULL, &n, &bytes, e));
-	if (n == 3)
-		return 0;
-	*made = true;
 	buf_clear(sql);
 	return run(s, t, table_sql_guard(t, true, sql), sql, e);
 }
 
-static int repair(struct store *s, size_t *repaired, struct buf *sql, struct err *e)
+static int repair_table(struct store *s, const struct store_table *t, struct triggers *all,
+			struct buf *sql, bool *made, struct err *e)
+{
+	struct installed is;
+
+	buf_clear(sql);
+	int rc = t->shape.kind == SHAPE_MERGE ? table_sql_capture(t, false, sql, e) : 0;
+	size_t len = sql->len;
+	if (!rc)
+		rc = buf_terminate(sql);
+	if (rc)
+		return err_set(e, rc, "no memory for the triggers of table %s", t->name);
+	TRY(count_triggers(s, t, all, (const char *)sql->at, &is, e));
+	if (is.bytes + is.captures * strlen(";\n") != len) {
+		*made = true;
+		TRY(capture_again(s, t, sql, e));
+	}
+	if (t->from == FROM_DEVICES && is.guards != 3) {
+		*made = true;
+		TRY(guard_again(s, t, sql, e));
+	}
+	return 0;
+}
+
+static int repair(struct store *s, struct triggers *all, size_t *repaired, struct buf *sql,
+		  struct err *e)
 {
 	for (size_t i = 0; i < s->cat.n_table; i++) {
-		const struct store_table *t = s->cat.table[i];
 		bool made = false;
-		if (t->missing)
-			continue;
-		if (t->shape.kind == SHAPE_MERGE)
-			TRY(capture(s, t, sql, &made, e));
-		if (t->from == FROM_DEVICES)
-			TRY(guard(s, t, sql, &made, e));
+		if (!s->cat.table[i]->missing)
+			TRY(repair_table(s, s->cat.table[i], all, sql, &made, e));
 		*repaired += made;
 	}
 	return 0;
@@ -203,6 +253,8 @@ static int withhold(struct store *s, size_t *returned, struct err *e)
 int store_altered(struct store *s, size_t *repaired, size_t *returned, struct err *e)
 {
 	struct buf sql = {.max = SQL_BYTES};
+	struct arena a = {.max = TRIGGERS_BYTES};
+	struct triggers all = {.n = 0};
 	int64_t version;
 
 	*repaired = *returned = 0;
@@ -211,7 +263,10 @@ int store_altered(struct store *s, size_t *repaired, size_t *returned, struct er
 		return 0;
 	TRY(catalogue_load(s, e)); /* also frees the texts of last time */
 	TRY(catalogue_find_missing(s, e));
-	int rc = repair(s, repaired, &sql, e);
+	int rc = find_triggers(s, &all, &a, e);
+	if (!rc)
+		rc = repair(s, &all, repaired, &sql, e);
+	arena_free(&a);
 	buf_free(&sql);
 	TRY(rc);
 	TRY(withhold(s, returned, e));

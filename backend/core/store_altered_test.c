@@ -1,5 +1,6 @@
 /* An operator's DDL on synced tables: noticed, mended where that is possible, and no one else's
  * trouble. */
+#include "backend/core/store_sqlite.h"
 #include "backend/core/testing.h"
 
 static struct world *begin(void)
@@ -235,6 +236,41 @@ static void writes_meanwhile_wait(void **state)
 	world_free(w);
 }
 
+/* Rows of the schema that the store's statements went through, one by one, since the last call. */
+static int64_t schema_scanned(struct world *w)
+{
+	sqlite3_stmt *st = NULL;
+	int64_t n = 0;
+
+	while ((st = sqlite3_next_stmt(db_handle(w->store->db), st)))
+		if (strstr(sqlite3_sql(st), "sqlite_master"))
+			n += sqlite3_stmt_status(st, SQLITE_STMTSTATUS_FULLSCAN_STEP, 1);
+	return n;
+}
+
+static void the_schema_is_read_once_however_many_tables(void **state)
+{
+	struct world *w = begin();
+	struct shape *s = notes();
+	char name[16];
+	(void)state;
+
+	for (int i = 0; i < 60; i++) {
+		snprintf(name, sizeof name, "t%d", i);
+		s->name = slice_str(name);
+		declare_shape(w, "u", "a", s);
+	}
+	assert_int_equal(strtoll(query(w, "SELECT count(*) FROM neap_table"), NULL, 10), 62);
+	tick(w);
+	sql(w, "DROP TRIGGER neap_m40_upd; CREATE TABLE ops(x)");
+	schema_scanned(w);
+	tick(w);
+	assert_int_equal(repaired(w), 1);
+	assert_in_range(schema_scanned(w), 1,
+			4 * strtoll(query(w, "SELECT count(*) FROM sqlite_master"), NULL, 10));
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -247,6 +283,7 @@ int main(void)
 		cmocka_unit_test(a_table_dropped),
 		cmocka_unit_test(a_key_without_its_constraint),
 		cmocka_unit_test(writes_meanwhile_wait),
+		cmocka_unit_test(the_schema_is_read_once_however_many_tables),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
