@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "protocol/value_bytes.h"
+
 enum tag {
 	TAG_NONE,  /* the cell has no register, though the row is alive */
 	TAG_REG,   /* stamp and site follow */
@@ -42,56 +44,6 @@ static int take_u64(struct slice *in, uint64_t *v)
 	*v = 0;
 	for (int i = 0; i < 8; i++)
 		*v = *v << 8 | b[i];
-	return 0;
-}
-
-int value_put(struct buf *out, const struct val *v)
-{
-	uint64_t bits = 0;
-
-	TRY(buf_put_u8(out, (uint8_t)v->type));
-	switch (v->type) {
-	case VAL_NULL:
-		return 0;
-	case VAL_INT:
-		return put_u64(out, (uint64_t)v->i);
-	case VAL_REAL:
-		memcpy(&bits, &v->r, sizeof bits);
-		return put_u64(out, bits);
-	case VAL_TEXT:
-	case VAL_BLOB:
-		TRY(put_u64(out, v->s.len));
-		return buf_put(out, v->s.at, v->s.len);
-	}
-	return NE_INTERNAL;
-}
-
-int value_take(struct slice *in, struct val *out)
-{
-	struct slice t = *in;
-	struct val v = {.type = VAL_NULL};
-	uint8_t type;
-	uint64_t bits;
-
-	TRY(take(&t, &type, 1));
-	if (type > VAL_BLOB)
-		return NE_MALFORMED;
-	v.type = (enum val_type)type;
-	if (v.type != VAL_NULL)
-		TRY(take_u64(&t, &bits));
-	if (v.type == VAL_INT) {
-		v.i = (int64_t)bits;
-	} else if (v.type == VAL_REAL) {
-		memcpy(&v.r, &bits, sizeof v.r);
-	} else if (v.type != VAL_NULL) {
-		if (bits > t.len)
-			return NE_MALFORMED;
-		v.s = slice_of(t.at, (size_t)bits);
-		t.at += v.s.len;
-		t.len -= v.s.len;
-	}
-	*in = t;
-	*out = v;
 	return 0;
 }
 

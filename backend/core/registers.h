@@ -21,9 +21,4 @@ NEAP_CHECK int registers_encode(const struct store_row *row, struct buf *out);
 NEAP_CHECK int registers_decode(int64_t state, struct reg exist, struct slice blob, struct arena *a,
 				struct store_row *row);
 
-/* One value, self-delimiting; used for kept values and for tokens of pages. */
-NEAP_CHECK int value_put(struct buf *out, const struct val *v);
-/* Takes a value from the front of `in`, borrowing from it. NE_MALFORMED; `in` is as before then. */
-NEAP_CHECK int value_take(struct slice *in, struct val *out);
-
 #endif

@@ -3,6 +3,7 @@
 
 #include "backend/core/registers.h"
 #include "backend/core/store_sqlite.h"
+#include "protocol/value_bytes.h"
 
 enum { PAGE_ROWS = 4000, PAGE_CELLS = 100000, TOKEN_BYTES = 8 * 1024 * 1024 };
 
@@ -68,8 +69,7 @@ static int read_token(struct pager *p, struct slice token, uint64_t cursor, stru
 	struct store_table *t = catalogue_table(p->s, m->table);
 	if (!t || m->seq <= cursor)
 		return NE_MALFORMED;
-	for (uint16_t i = 0; i < t->shape.n_key; i++)
-		TRY(value_take(&token, &m->key[i]));
+	TRY(values_take(&token, m->key, t->shape.n_key));
 	return token.len ? NE_MALFORMED : 0;
 }
 
@@ -83,8 +83,8 @@ static int write_token(struct pager *p, const struct taken *last, struct slice *
 
 	if (!rc)
 		rc = value_put(&b, &table);
-	for (uint16_t i = 0; !rc && i < src->table->shape.n_key; i++)
-		rc = value_put(&b, &last->row.key[i]);
+	if (!rc)
+		rc = values_put(&b, last->row.key, src->table->shape.n_key);
 	if (!rc)
 		*out = arena_copy(p->a, buf_slice(&b));
 	buf_free(&b);

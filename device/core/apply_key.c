@@ -1,74 +1,11 @@
 /* Keys as bytes, and rows as text. */
-#include <string.h>
-
 #include "device/core/apply_internal.h"
 #include "protocol/row_text.h"
-
-static int put_u64(struct buf *out, uint64_t v)
-{
-	uint8_t at[8];
-
-	for (int i = 0; i < 8; i++)
-		at[i] = (uint8_t)(v >> (56 - 8 * i));
-	return buf_put(out, at, sizeof(at));
-}
-
-static uint8_t fold(uint8_t c)
-{
-	return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
-}
-
-static int put_text(struct buf *out, struct slice s, enum shape_collation coll)
-{
-	while (coll == COLL_RTRIM && s.len && s.at[s.len - 1] == ' ')
-		s.len--;
-	TRY(buf_put_u8(out, 't'));
-	TRY(put_u64(out, s.len));
-	if (coll != COLL_NOCASE)
-		return buf_put(out, s.at, s.len);
-	for (size_t i = 0; i < s.len; i++)
-		TRY(buf_put_u8(out, fold(s.at[i])));
-	return NE_OK;
-}
-
-/* 1 and 1.0 are one key. */
-static int put_real(struct buf *out, double r)
-{
-	uint64_t bits;
-
-	if (r >= -9223372036854775808.0 && r < 9223372036854775808.0 && (double)(int64_t)r == r) {
-		TRY(buf_put_u8(out, 'i'));
-		return put_u64(out, (uint64_t)(int64_t)r);
-	}
-	memcpy(&bits, &r, sizeof(bits));
-	TRY(buf_put_u8(out, 'r'));
-	return put_u64(out, bits);
-}
-
-static int put_val(struct buf *out, const struct val *v, enum shape_collation coll)
-{
-	switch (v->type) {
-	case VAL_INT:
-		TRY(buf_put_u8(out, 'i'));
-		return put_u64(out, (uint64_t)v->i);
-	case VAL_REAL:
-		return put_real(out, v->r);
-	case VAL_TEXT:
-		return put_text(out, v->s, coll);
-	case VAL_BLOB:
-		TRY(buf_put_u8(out, 'b'));
-		TRY(put_u64(out, v->s.len));
-		return buf_put(out, v->s.at, v->s.len);
-	default:
-		return buf_put_u8(out, 'n');
-	}
-}
+#include "protocol/value_bytes.h"
 
 int key_put(const struct shape *s, const struct val *key, struct buf *out)
 {
-	for (int i = 0; i < s->n_key; i++)
-		TRY(put_val(out, &key[i], s->key[i].collation));
-	return NE_OK;
+	return key_put_canonical(out, s, key);
 }
 
 int key_put_stored(struct target *tg, const struct val *key, struct buf *out, bool *found,

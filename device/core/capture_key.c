@@ -1,92 +1,18 @@
 #include <string.h>
 
 #include "device/core/capture.h"
-
-static int put_u64(struct buf *out, uint64_t v)
-{
-	uint8_t b[8];
-
-	for (int i = 0; i < 8; i++)
-		b[i] = (uint8_t)(v >> (56 - 8 * i));
-	return buf_put(out, b, sizeof b);
-}
-
-static uint64_t get_u64(const uint8_t *b)
-{
-	uint64_t v = 0;
-
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | b[i];
-	return v;
-}
-
-static int put_value(struct buf *out, const struct val *v)
-{
-	uint64_t bits;
-
-	TRY(buf_put_u8(out, (uint8_t)v->type));
-	switch (v->type) {
-	case VAL_NULL:
-		return NE_OK;
-	case VAL_INT:
-		return put_u64(out, (uint64_t)v->i);
-	case VAL_REAL:
-		memcpy(&bits, &v->r, sizeof bits);
-		return put_u64(out, bits);
-	case VAL_TEXT:
-	case VAL_BLOB:
-		TRY(put_u64(out, v->s.len));
-		return buf_put(out, v->s.at, v->s.len);
-	}
-	return NE_CORRUPT;
-}
+#include "protocol/value_bytes.h"
 
 int key_pack(struct buf *out, const struct val *key, size_t n)
 {
-	size_t len = out->len;
-
-	for (size_t i = 0; i < n; i++) {
-		int rc = put_value(out, &key[i]);
-		if (rc) {
-			out->len = len;
-			return rc;
-		}
-	}
-	return NE_OK;
-}
-
-static int get_value(struct slice *left, struct val *out)
-{
-	uint64_t word;
-
-	if (left->len < 1)
-		return NE_CORRUPT;
-	*out = (struct val){.type = (enum val_type)left->at[0]};
-	*left = slice_of(left->at + 1, left->len - 1);
-	if (out->type == VAL_NULL)
-		return NE_OK;
-	if (left->len < 8 || out->type > VAL_BLOB)
-		return NE_CORRUPT;
-	word = get_u64(left->at);
-	*left = slice_of(left->at + 8, left->len - 8);
-	if (out->type == VAL_INT) {
-		out->i = (int64_t)word;
-	} else if (out->type == VAL_REAL) {
-		memcpy(&out->r, &word, sizeof out->r);
-	} else {
-		if (word > left->len)
-			return NE_CORRUPT;
-		out->s = slice_of(left->at, (size_t)word);
-		*left = slice_of(left->at + word, left->len - (size_t)word);
-	}
-	return NE_OK;
+	return values_put(out, key, n);
 }
 
 int key_unpack(struct slice bytes, struct val *out, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		TRY(get_value(&bytes, &out[i]));
-	return bytes.len ? NE_CORRUPT : NE_OK;
+	int rc = values_take(&bytes, out, n);
+
+	return rc || bytes.len ? NE_CORRUPT : NE_OK;
 }
 
 static size_t trimmed(struct slice s)
