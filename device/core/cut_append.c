@@ -251,6 +251,9 @@ static int cut_numbers(struct cutting *c, const struct tracked *t, struct append
 		} else {
 			rc = n > who.hi ? identity_of(c->d, t, RANGE_NUMBERS, n, &who, e) : NE_OK;
 			rc = rc ? rc : take(c, s, t, &who, n, &rejected, e);
+			/* Its key stands for this row: a later row under it needs a number. */
+			if (t->shape.key_is_number && sqlite3_column_int64(s, 0) > a->high)
+				a->high = sqlite3_column_int64(s, 0);
 		}
 		if (!rc && rejected)
 			rc = drop_number(c, t, n, e);

@@ -5,7 +5,7 @@
 
 enum { SQL_MAX_BYTES = 65536 };
 
-static const struct tracked *table_of(struct devdb *d, int64_t id)
+static struct tracked *table_of(struct devdb *d, int64_t id)
 {
 	for (size_t i = 0; i < d->n_table; i++) {
 		if (d->table[i].id == id)
@@ -80,39 +80,94 @@ static int settle_keys(struct devdb *d, const struct tracked *t, int64_t hi, str
 		       e));
 	sqlite3_bind_int64(s, 1, t->id);
 	sqlite3_bind_int64(s, 2, hi);
-	TRY(db_run(d->db, s, e));
-	if (policy_keeps(&t->policy))
-		return NE_OK;
-	return run_on_numbers(d, t, "DELETE FROM", "WHERE n < 0 AND k0 > ?1 AND k0 <= ?2",
-			      INT64_MIN, hi, e);
+	return db_run(d->db, s, e);
+}
+
+/* Of the numbers after t->swept_to, the next `rows`: those whose row is gone are dropped. */
+static int put_drop_gone(const struct tracked *t, struct buf *out)
+{
+	TRY(buf_printf(out,
+		       "DELETE FROM main.\"%s\" WHERE n IN (SELECT w.n FROM (SELECT n, k0 FROM "
+		       "main.\"%s\" WHERE n > ?1 AND n <= ?2) AS w WHERE NOT EXISTS(SELECT 1 FROM "
+		       "main.",
+		       t->marks, t->marks));
+	TRY(sql_put_name(out, t->shape.name));
+	TRY(buf_printf(out, " AS x WHERE x."));
+	TRY(sql_put_name(out, t->shape.key[0].name));
+	return buf_printf(out, " = w.k0))");
+}
+
+static int last_of_next(struct devdb *d, const struct tracked *t, int64_t rows, int64_t *out,
+			struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	sqlite3_stmt *s;
+	bool row;
+	int rc =
+		buf_printf(&sql,
+			   "SELECT ifnull(max(n), ?3) FROM (SELECT n FROM main.\"%s\" WHERE n > ?1 "
+			   "AND n < 0 ORDER BY n LIMIT ?2)",
+			   t->marks);
+
+	rc = rc ? err_set(e, rc, "no memory for an SQL text") : cut_prepare(d->db, &sql, &s, e);
+	buf_free(&sql);
+	TRY(rc);
+	sqlite3_bind_int64(s, 1, t->swept_to);
+	sqlite3_bind_int64(s, 2, rows);
+	sqlite3_bind_int64(s, 3, INT64_MIN);
+	TRY(db_step(d->db, s, &row, e));
+	*out = sqlite3_column_int64(s, 0);
+	sqlite3_reset(s);
+	return NE_OK;
 }
 
 /*
- * Of a table whose keys are its numbers, a settled row above the acknowledged key stays here as −n:
- * keys cut anew must leave it out, or it would go up a second time under its key. So does every
- * settled row of a table that deletes its rows after a while: it is found by its number then.
+ * The app may have deleted rows whose numbers are kept. Each settled row pays for looking at two of
+ * those, in turn, so what is kept of deleted rows is never much more than of those that are here.
  */
-static int settle_numbers(struct devdb *d, const struct tracked *t, int64_t lo, int64_t hi,
-			  struct err *e)
+static int drop_gone(struct devdb *d, struct tracked *t, int64_t rows, struct err *e)
 {
-	char sql[160];
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	int64_t from, upto;
+	sqlite3_stmt *s;
+	int rc;
 
-	if (policy_keeps(&t->policy))
-		return run_on_numbers(d, t, "UPDATE", "SET n = -n WHERE n > ?1 AND n <= ?2", lo, hi,
-				      e);
-	if (!t->shape.key_is_number)
+	if (!t->capture_ok || !rows) /* the table itself may be gone */
+		return NE_OK;
+	TRY(last_of_next(d, t, rows, &upto, e));
+	if (upto == INT64_MIN) { /* all were looked at: once more from the first */
+		t->swept_to = INT64_MIN;
+		TRY(last_of_next(d, t, rows, &upto, e));
+	}
+	from = t->swept_to;
+	t->swept_to = upto;
+	rc = put_drop_gone(t, &sql);
+	rc = rc ? err_set(e, rc, "no memory for an SQL text") : cut_prepare(d->db, &sql, &s, e);
+	buf_free(&sql);
+	TRY(rc);
+	sqlite3_bind_int64(s, 1, from);
+	sqlite3_bind_int64(s, 2, upto);
+	return db_run(d->db, s, e);
+}
+
+/*
+ * Of a table whose keys are its numbers, a settled row stays here as −n as long as it is there: it
+ * never goes up under its key, also when the server has lost what it had. So does every settled row
+ * of a table that deletes its rows after a while: it is found by its number then.
+ */
+static int settle_numbers(struct devdb *d, struct tracked *t, int64_t lo, int64_t hi, struct err *e)
+{
+	if (!policy_keeps(&t->policy) && !t->shape.key_is_number)
 		return run_on_numbers(d, t, "DELETE FROM", "WHERE n > ?1 AND n <= ?2", lo, hi, e);
-	snprintf(sql, sizeof sql,
-		 "WHERE n > ?1 AND n <= ?2 AND k0 <= (SELECT acked FROM neap_append WHERE id = "
-		 "%lld)",
-		 (long long)t->id);
-	TRY(run_on_numbers(d, t, "DELETE FROM", sql, lo, hi, e));
-	return run_on_numbers(d, t, "UPDATE", "SET n = -n WHERE n > ?1 AND n <= ?2", lo, hi, e);
+	TRY(run_on_numbers(d, t, "UPDATE", "SET n = -n WHERE n > ?1 AND n <= ?2", lo, hi, e));
+	if (policy_keeps(&t->policy))
+		return NE_OK;
+	return drop_gone(d, t, 2 * (int64_t)sqlite3_changes64(db_handle(d->db)), e);
 }
 
 static int settle_range(struct devdb *d, const struct range *r, int64_t gen_hi, struct err *e)
 {
-	const struct tracked *t = table_of(d, r->table);
+	struct tracked *t = table_of(d, r->table);
 	int64_t lo = 0, hi = 0;
 
 	if (!t) /* untracked since: its marks are gone */

@@ -416,7 +416,46 @@ static void test_append_at_or_below_the_high_water(void **state)
 	run("DELETE FROM a; INSERT INTO a VALUES(1, 'again')");
 	expect_cut("a 2.3(1) 0=again");
 	settle(3);
-	assert_string_equal(one("SELECT count(*) FROM neap_m1"), "0");
+	assert_string_equal(one("SELECT n FROM neap_m1 WHERE k0 = 1"), "-3");
+}
+
+/* What is kept of numbered rows does not outlive them by much. */
+static void test_numbers_of_deleted_rows_go(void **state)
+{
+	char sql[100];
+
+	(void)state;
+	append_table();
+	run("INSERT INTO a VALUES(1000, 'x'), (999, 'stays')");
+	assert_true(cut_all());
+	settle(1);
+	run("INSERT INTO a VALUES(500, 'stays')");
+	assert_true(cut_all());
+	settle(2);
+	for (int i = 1; i <= 200; i++) {
+		snprintf(sql, sizeof sql, "INSERT INTO a VALUES(%d, 'goes')", i);
+		run(sql);
+		assert_true(cut_all());
+		settle((uint64_t)i + 2);
+		run("DELETE FROM a WHERE v = 'goes'");
+	}
+	assert_string_equal(one("SELECT n FROM neap_m1 WHERE k0 = 500"), "-1");
+	assert_in_range(atoi(one("SELECT count(*) FROM neap_m1")), 1, 4);
+}
+
+/* A row may move, with its number, to a key above the high water; that key then is taken. */
+static void test_a_key_that_moved_up_is_given_again(void **state)
+{
+	(void)state;
+	append_table();
+	run("INSERT INTO a VALUES(10, 'x')");
+	assert_true(cut_all());
+	settle(1);
+	run("INSERT INTO a VALUES(3, 'n'); UPDATE a SET id = 30 WHERE id = 3");
+	expect_cut("a 2.1(30) 0=n");
+	settle(2);
+	run("DELETE FROM a WHERE id = 30; INSERT INTO a VALUES(30, 'other'), (31, 'y')");
+	expect_cut("a 2.2(30) 0=other; 1.31(31) 0=y");
 }
 
 static void test_append_keeps_identity_after_restart(void **state)
@@ -768,6 +807,8 @@ int main(void)
 		T(test_append_by_key),
 		T(test_append_changes_before_the_cut),
 		T(test_append_at_or_below_the_high_water),
+		T(test_numbers_of_deleted_rows_go),
+		T(test_a_key_that_moved_up_is_given_again),
 		T(test_append_keeps_identity_after_restart),
 		T(test_append_key_moves),
 		T(test_append_with_another_key),

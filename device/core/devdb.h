@@ -59,7 +59,9 @@ struct tracked {
 	char marks[32];	 /* name of the mark table (merge) or number table (append) */
 	char reason[96]; /* why capture_ok is false */
 	struct pending_seen seen;
-	bool held; /* the server refuses this table for now: it is not cut; in memory only */
+	int64_t swept_to; /* of the numbers kept: cut_settle looks for rows that are gone after it
+			   */
+	bool held;	  /* the server refuses this table for now: it is not cut; in memory only */
 };
 
 struct devdb {

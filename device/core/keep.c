@@ -308,12 +308,7 @@ int keep_step(struct devdb *d, struct keep_clock now, struct kept *out, struct e
 int keep_forget(struct devdb *d, const struct tracked *t, struct err *e)
 {
 	TRY(db_execf(d->db, e, "DELETE FROM neap_acked WHERE table_id = %lld", (long long)t->id));
-	if (t->shape.kind != SHAPE_APPEND)
+	if (t->shape.kind != SHAPE_APPEND || t->shape.key_is_number)
 		return NE_OK;
-	if (!t->shape.key_is_number)
-		return db_execf(d->db, e, "DELETE FROM main.\"%s\" WHERE n < 0", t->marks);
-	return db_execf(d->db, e,
-			"DELETE FROM main.\"%s\" WHERE n < 0 AND k0 <= (SELECT acked FROM "
-			"neap_append WHERE id = %lld)",
-			t->marks, (long long)t->id);
+	return db_execf(d->db, e, "DELETE FROM main.\"%s\" WHERE n < 0", t->marks);
 }
