@@ -47,6 +47,13 @@ enum {
 /* Appends `n` ≥ 1 values. NE_MALFORMED for NaN, NE_LIMIT, NE_MEMORY. */
 NEAP_CHECK int column_encode(const struct val *v, size_t n, struct buf *out, struct arena *tmp);
 
+/*
+ * The same, each value by itself and at full length: how many bytes that takes depends on the
+ * types of the values and the lengths of texts and blobs, never on what they hold.
+ */
+NEAP_CHECK int column_encode_apart(const struct val *v, size_t n, struct buf *out,
+				   struct arena *tmp);
+
 /* Where a decoder stands: the bytes left, and what expanded values may still take. */
 struct column_in {
 	struct slice left;

@@ -34,6 +34,8 @@ enum ints_coder {
 
 /* Appends `n` values; nothing for n = 0. Working memory from `tmp`. NE_LIMIT, NE_MEMORY. */
 NEAP_CHECK int ints_encode(const int64_t *v, size_t n, struct buf *out, struct arena *tmp);
+/* Appends `n` ≥ 1 values of 0 … 2^width − 1 in `width` bits each, whatever they are. NE_MEMORY. */
+NEAP_CHECK int ints_encode_fixed(const int64_t *v, size_t n, unsigned width, struct buf *out);
 
 /*
  * Reads `n` values from the head of `in`. The caller has bounded `n`; time and working memory grow

@@ -254,6 +254,14 @@ static int put_packed(struct buf *out, const struct plan *p, const int64_t *r, s
 	return 0;
 }
 
+int ints_encode_fixed(const int64_t *v, size_t n, unsigned width, struct buf *out)
+{
+	struct plan p = {.coder = CODE_PACKED, .predictor = PREDICT_NONE, .width = width};
+
+	TRY(buf_put_u8(out, (uint8_t)(p.coder | p.predictor << INTS_PREDICTOR_SHIFT)));
+	return put_packed(out, &p, v, n);
+}
+
 static int put_rice(struct buf *out, const struct plan *p, const int64_t *r, size_t n)
 {
 	TRY(put_zigzag(out, p->base));

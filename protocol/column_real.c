@@ -52,7 +52,7 @@ int real_put_raw(struct buf *out, double r)
 	return buf_put(out, b, sizeof b);
 }
 
-static int put_planes(const struct val *v, size_t n, struct buf *out)
+int reals_put_planes(const struct val *v, size_t n, struct buf *out)
 {
 	TRY(buf_put_u8(out, COLUMN_REALS));
 	if (n > SIZE_MAX / 8)
@@ -130,7 +130,7 @@ int reals_encode(const struct val *v, size_t n, struct buf *out, struct arena *t
 {
 	unsigned e = common_exponent(v, n);
 	if (e > COLUMN_DECIMAL_MAX)
-		return put_planes(v, n, out);
+		return reals_put_planes(v, n, out);
 	struct decimals d = {
 		.i = arena_array(tmp, n, sizeof *d.i),
 		.gap = arena_array(tmp, n, sizeof *d.gap),
@@ -140,7 +140,7 @@ int reals_encode(const struct val *v, size_t n, struct buf *out, struct arena *t
 	to_decimals(v, n, e, &d);
 	/* Values that fit 53 bits by themselves may not do so at the common exponent. */
 	if (d.n_exception > n / 4)
-		return put_planes(v, n, out);
+		return reals_put_planes(v, n, out);
 	TRY(buf_put_u8(out, d.n_exception ? COLUMN_DECIMALS_BUT : COLUMN_DECIMALS));
 	TRY(buf_put_u8(out, (uint8_t)e));
 	TRY(ints_encode(d.i, n, out, tmp));

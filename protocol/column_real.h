@@ -11,6 +11,8 @@
 unsigned real_decimal(double r, int64_t *i);
 /* Its eight bytes, big-endian. */
 NEAP_CHECK int real_put_raw(struct buf *out, double r);
+/* Appends a column of `n` reals, its mode first, as eight planes of bytes. NE_LIMIT, NE_MEMORY. */
+NEAP_CHECK int reals_put_planes(const struct val *v, size_t n, struct buf *out);
 /* Appends a column of `n` reals, its mode first. NE_LIMIT, NE_MEMORY. */
 NEAP_CHECK int reals_encode(const struct val *v, size_t n, struct buf *out, struct arena *tmp);
 

@@ -1,7 +1,8 @@
 /*
  * Frames: the plaintext of every sealed message. A frame is one deterministic
  * CBOR array [type, fields…], stored plain or as one zstd frame, whichever is
- * shorter. docs/protocol.md lists them field by field.
+ * shorter, but plain where it has rows of tables that are not to be compressed. docs/protocol.md
+ * lists them field by field.
  */
 #ifndef NEAP_PROTOCOL_FRAME_H
 #define NEAP_PROTOCOL_FRAME_H
@@ -233,6 +234,7 @@ struct f_head {
 
 struct frame {
 	enum frame_type type;
+	bool uncompressed; /* for frame_encode: leave it plain; frame_decode: false */
 	union {
 		struct f_hello hello;
 		struct f_set set;

@@ -316,7 +316,7 @@ int frame_encode(const struct frame *f, struct buf *out, struct err *e)
 	int rc = put_frame(out, f);
 	if (!rc && out->len - start > LIMIT_FRAME)
 		rc = NE_LIMIT;
-	if (!rc && worth_compressing(f, out->len - start))
+	if (!rc && !f->uncompressed && worth_compressing(f, out->len - start))
 		rc = compress(out, start);
 	if (!rc)
 		return 0;

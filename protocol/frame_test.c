@@ -191,6 +191,24 @@ static void test_a_large_frame_is_compressed_in_slices(void **state)
 	free(rows);
 }
 
+static void test_a_frame_may_be_left_plain(void **state)
+{
+	uint8_t rows[4096] = {0};
+	struct buf out = {.max = LIMIT_FRAME};
+	struct arena a = {.max = LIMIT_DECODED};
+	struct frame f = set_of(slice_of(rows, sizeof rows)), back;
+	struct err e;
+	(void)state;
+	f.uncompressed = true;
+	assert_int_equal(frame_encode(&f, &out, &e), 0);
+	assert_in_range(out.len, sizeof rows, sizeof rows + 32);
+	assert_int_equal(frame_decode(buf_slice(&out), &a, &back, &e), 0);
+	assert_true(slice_eq(back.set.rows, f.set.rows));
+	assert_false(back.uncompressed);
+	arena_free(&a);
+	buf_free(&out);
+}
+
 static void test_limits_when_encoding(void **state)
 {
 	struct buf out = {.max = 40};
@@ -249,6 +267,7 @@ int main(void)
 		cmocka_unit_test(test_what_a_frame_may_not_be),
 		cmocka_unit_test(test_nesting_has_an_end),
 		cmocka_unit_test(test_a_large_frame_is_compressed_in_slices),
+		cmocka_unit_test(test_a_frame_may_be_left_plain),
 		cmocka_unit_test(test_limits_when_encoding),
 		cmocka_unit_test(test_too_many_of_something),
 		cmocka_unit_test(test_names),

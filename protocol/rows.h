@@ -41,6 +41,7 @@ struct table_rows {
 	const struct shape *shape;
 	size_t n_row;
 	struct row *row;
+	bool uncompressed; /* for rows_encode: as if the shape said so; rows_decode: false */
 };
 
 /* At most one entry per shape. */
@@ -48,6 +49,9 @@ struct rows {
 	size_t n_table;
 	struct table_rows *table;
 };
+
+/* Whether any table's rows must not be compressed: then no frame that holds them may be. */
+bool rows_uncompressed(const struct rows *rows);
 
 /*
  * Packs `rows` behind what is in `out`. `home` is the site whose registers are

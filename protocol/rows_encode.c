@@ -13,6 +13,7 @@ enum { WORK_MAX = 256 * 1024 * 1024 };
 struct writer {
 	struct buf *out;
 	uint64_t home;
+	bool apart;    /* of the table being written: each value by itself */
 	size_t n_site; /* other than home, ascending */
 	uint64_t *site;
 	struct arena keep; /* the sites */
@@ -204,7 +205,8 @@ static int put_registers(struct writer *w, const struct table_rows *t, const str
 
 static int put_column(struct writer *w, const struct val *v, size_t n)
 {
-	int rc = column_encode(v, n, w->out, &w->tmp);
+	int rc = w->apart ? column_encode_apart(v, n, w->out, &w->tmp)
+			  : column_encode(v, n, w->out, &w->tmp);
 	arena_free(&w->tmp);
 	return rc;
 }
@@ -272,11 +274,25 @@ static int put_append_head(struct writer *w, const struct table_rows *t)
 	return ints_encode(v, t->n_row, w->out, &w->tmp);
 }
 
+static bool uncompressed(const struct table_rows *t)
+{
+	return t->uncompressed || t->shape->uncompressed;
+}
+
+bool rows_uncompressed(const struct rows *rows)
+{
+	for (size_t i = 0; i < rows->n_table; i++)
+		if (uncompressed(&rows->table[i]))
+			return true;
+	return false;
+}
+
 static int put_table(struct writer *w, const struct table_rows *t, struct val *v, uint16_t *next)
 {
 	bool append = t->shape->kind == SHAPE_APPEND;
 	bool keys = !append || !keys_are_numbers(t);
 	unsigned flags = 0;
+	w->apart = uncompressed(t);
 	if (append) {
 		flags = (bare(t) ? TABLE_BARE : 0) | (keys ? TABLE_KEYS : 0);
 	} else {

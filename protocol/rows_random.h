@@ -144,6 +144,7 @@ static inline struct shape *random_shape(struct rng *r, struct arena *a, unsigne
 	assert(s);
 	s->kind = rng_below(r, 2) ? SHAPE_MERGE : SHAPE_APPEND;
 	s->direction = s->kind == SHAPE_APPEND ? DIR_UP : DIR_BOTH;
+	s->uncompressed = rng_below(r, 5) == 0;
 	s->n_key = (uint16_t)(1 + rng_below(r, 3));
 	s->n_col = (uint16_t)rng_below(r, rng_below(r, 8) ? 6 : 190);
 	s->name = arena_copy(a, slice_of(name, (size_t)snprintf(name, sizeof name, "t%u", number)));

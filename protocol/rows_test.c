@@ -418,6 +418,46 @@ static void test_limits_when_encoding(void **state)
 	arena_free(&a);
 }
 
+/* Readings whose texts are all alike, or all noise: the same number of bytes, if they are not
+ * packed.
+ */
+static size_t size_of_texts(bool noise, bool in_shape, bool in_rows)
+{
+	struct arena a = {.max = 64 << 20};
+	struct shape s;
+	struct rows rows = w1_rows(&a, &s, 200, false);
+	struct rng r = {5};
+	s.uncompressed = in_shape;
+	rows.table[0].uncompressed = in_rows;
+	assert_int_equal(rows_uncompressed(&rows), in_shape || in_rows);
+	for (size_t i = 0; i < rows.table[0].n_row; i++) {
+		struct cell *cell = (struct cell *)(uintptr_t)rows.table[0].row[i].cell;
+		for (size_t c = 0; c < rows.table[0].row[i].n_cell; c++)
+			if (cell[c].val.type == VAL_TEXT)
+				cell[c].val = noise ? random_bytes(&r, &a, VAL_TEXT, 24)
+						    : (struct val){.type = VAL_TEXT,
+								   .s = slice_str("aaaaaaaaaaaaaaaa"
+										  "aaaaaaaa")};
+			else if (cell[c].val.type == VAL_INT)
+				cell[c].val.i = noise ? (int64_t)rng_next(&r) : 5;
+			else if (cell[c].val.type == VAL_REAL)
+				cell[c].val.r = noise ? random_real(&r) : 0.5;
+	}
+	size_t len = round_trip(&rows, HOME);
+	arena_free(&a);
+	return len;
+}
+
+static void test_rows_that_are_not_compressed(void **state)
+{
+	(void)state;
+	size_t len = size_of_texts(true, true, false);
+	assert_int_equal(size_of_texts(false, true, false), len);
+	assert_int_equal(size_of_texts(true, false, true), len);
+	assert_int_equal(size_of_texts(false, false, true), len);
+	assert_in_range(size_of_texts(false, false, false), 1, len / 3);
+}
+
 static void test_unknown_shape_is_named(void **state)
 {
 	struct arena a = {.max = 64 << 20};
@@ -447,6 +487,7 @@ int main(void)
 		cmocka_unit_test(test_texts_that_grow),
 		cmocka_unit_test(test_what_rows_may_not_be),
 		cmocka_unit_test(test_limits_when_encoding),
+		cmocka_unit_test(test_rows_that_are_not_compressed),
 		cmocka_unit_test(test_unknown_shape_is_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,8 @@
 #include "protocol/cbor_read.h"
 #include "protocol/cbor_write.h"
 
+enum { SHAPE_FIELDS = 7 };
+
 bool shape_id_eq(struct shape_id a, struct shape_id b)
 {
 	return memcmp(a.at, b.at, sizeof a.at) == 0;
@@ -151,7 +153,7 @@ static int write_column(struct buf *out, const struct shape_col *c, bool key)
 
 static int write_shape(const struct shape *s, struct buf *out)
 {
-	TRY(cbor_put_array(out, 7));
+	TRY(cbor_put_array(out, s->uncompressed ? SHAPE_FIELDS + 1 : SHAPE_FIELDS));
 	TRY(cbor_put_text(out, s->name));
 	TRY(cbor_put_uint(out, s->kind));
 	TRY(cbor_put_uint(out, s->direction));
@@ -168,7 +170,7 @@ static int write_shape(const struct shape *s, struct buf *out)
 		for (size_t k = 0; k < s->unique[i].n; k++)
 			TRY(cbor_put_uint(out, s->unique[i].col[k]));
 	}
-	return 0;
+	return s->uncompressed ? cbor_put_uint(out, 1) : 0;
 }
 
 int shape_encode(struct shape *s, struct buf *out, struct err *e)
@@ -269,10 +271,10 @@ static int read_uniques(struct cbor_in *r, struct arena *a, struct shape *s)
 static int read_shape(struct cbor_in *r, struct arena *a, struct shape *s)
 {
 	size_t fields;
-	uint64_t kind, direction, numbered;
+	uint64_t kind, direction, numbered, uncompressed = 0;
 	struct slice name;
-	TRY(read_array(r, 7, &fields));
-	if (fields != 7)
+	TRY(read_array(r, SHAPE_FIELDS + 1, &fields));
+	if (fields < SHAPE_FIELDS)
 		return NE_MALFORMED;
 	TRY(cbor_get_text(r, &name));
 	TRY(read_max(r, SHAPE_APPEND, &kind));
@@ -281,12 +283,18 @@ static int read_shape(struct cbor_in *r, struct arena *a, struct shape *s)
 	TRY(read_columns(r, a, true, &s->n_key, &s->key));
 	TRY(read_columns(r, a, false, &s->n_col, &s->col));
 	TRY(read_uniques(r, a, s));
+	if (fields > SHAPE_FIELDS) {
+		TRY(read_max(r, 1, &uncompressed));
+		if (!uncompressed) /* left out where it is not set */
+			return NE_MALFORMED;
+	}
 	cbor_leave(r);
 	TRY(cbor_end(r));
 	s->name = arena_copy(a, name);
 	s->kind = (enum shape_kind)kind;
 	s->direction = (enum shape_direction)direction;
 	s->key_is_number = numbered != 0;
+	s->uncompressed = uncompressed != 0;
 	return s->name.at ? NE_OK : NE_MEMORY;
 }
 

@@ -56,6 +56,9 @@ struct shape {
 	struct slice name;  /* the table's name, as declared */
 	enum shape_kind kind;
 	enum shape_direction direction;
+	/* Its values are written each by itself and its frames are not compressed: sizes tell
+	   nothing of what secrets have in common with text that somebody else chose. */
+	bool uncompressed;
 	bool key_is_number; /* append only: the key is one INTEGER PRIMARY KEY, and is the row's
 			       number */
 	uint16_t n_key;	    /* 1 … LIMIT_KEY_COLUMNS, in key order */

@@ -36,7 +36,7 @@ static void test_vectors(void **state)
 		buf_free(&text);
 		arena_free(&a);
 	}
-	assert_int_equal(i, 4);
+	assert_int_equal(i, 5);
 	json_decref(v);
 }
 
@@ -129,6 +129,28 @@ static void test_what_a_shape_may_not_be(void **state)
 	assert_int_equal(shape_check(&s, NULL), NE_LIMIT);
 }
 
+/* The eighth item is there only where it says something. */
+static void test_uncompressed_is_said_in_one_way(void **state)
+{
+	struct shape s = {.name = slice_str("t"), .n_key = 1, .key = key}, back;
+	struct buf plain = {.max = 1024}, b = {.max = 1024};
+	struct arena a = {.max = 1 << 20};
+	(void)state;
+	assert_int_equal(shape_encode(&s, &plain, NULL), 0);
+	s.uncompressed = true;
+	assert_int_equal(shape_encode(&s, &b, NULL), 0);
+	assert_int_equal(b.len, plain.len + 1);
+	assert_int_equal(shape_decode(buf_slice(&b), &a, &back, NULL), 0);
+	assert_true(back.uncompressed);
+	b.at[b.len - 1] = 0;
+	assert_int_equal(shape_decode(buf_slice(&b), &a, &back, NULL), NE_MALFORMED);
+	b.at[b.len - 1] = 2;
+	assert_int_equal(shape_decode(buf_slice(&b), &a, &back, NULL), NE_MALFORMED);
+	buf_free(&plain);
+	buf_free(&b);
+	arena_free(&a);
+}
+
 static void test_limits(void **state)
 {
 	static struct shape_col col[LIMIT_COLUMNS];
@@ -159,6 +181,7 @@ int main(void)
 		cmocka_unit_test(test_every_truncation_and_change_is_refused_or_valid),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_what_a_shape_may_not_be),
+		cmocka_unit_test(test_uncompressed_is_said_in_one_way),
 		cmocka_unit_test(test_limits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -84,7 +84,7 @@ static inline void say_shape(struct buf *b, const struct shape *s)
 		for (size_t k = 0; k < s->unique[i].n; k++)
 			SAY(b, " %u", s->unique[i].col[k]);
 	}
-	SAY(b, "; id ");
+	SAY(b, "%s; id ", s->uncompressed ? "; uncompressed" : "");
 	say_hex(b, slice_of(s->id.at, sizeof s->id.at));
 }
 

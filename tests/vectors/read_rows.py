@@ -398,7 +398,7 @@ def read_tables(data, home, shapes):
     source = Input(data)
     while source.at < len(data):
         shape = source.take(8)
-        name, kind, _, _, keys, columns, _ = shapes[shape]
+        name, kind, _, _, keys, columns, *_ = shapes[shape]
         head = source.varint()
         n, flags = head >> 2, head & 3
         if kind == 1:
