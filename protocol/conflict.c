@@ -47,7 +47,7 @@ int conflict_key(const struct shape *s, const struct val *key, struct buf *out)
 int conflict_put_value(const struct val *v, struct buf *out)
 {
 	struct arena tmp = {.max = LIMIT_DECODED};
-	int rc = column_encode(v, 1, out, &tmp);
+	int rc = column_encode_apart(v, 1, out, &tmp);
 
 	arena_free(&tmp);
 	return rc;

@@ -136,10 +136,23 @@ static int free_name(struct declaration *d, struct buf *out, struct err *e)
 	return 0;
 }
 
+/* That one user does not want its rows compressed is not the table's, which all users share. */
+static int canonical(struct declaration *d, struct store_table *t, struct err *e)
+{
+	if (!t->shape.uncompressed)
+		return 0;
+	t->shape.uncompressed = false;
+	buf_clear(&d->canonical);
+	TRY(shape_encode(&t->shape, &d->canonical, e));
+	t->encoded = buf_slice(&d->canonical);
+	return 0;
+}
+
 static int create(struct declaration *d, const char *name, struct err *e)
 {
 	struct store_table t = {.name = name, .shape = d->shape, .encoded = d->encoded};
 
+	TRY(canonical(d, &t, e));
 	TRY(db_int(d->s->db, "SELECT 1 + coalesce(max(id), 0) FROM neap_table", 1, &t.id, e));
 	buf_clear(&d->ddl);
 	int rc = table_sql_create(&t, &d->ddl);
@@ -149,7 +162,9 @@ static int create(struct declaration *d, const char *name, struct err *e)
 		return err_set(e, rc, "no memory to create table %s", name);
 	TRY(run_ddl(d, e));
 	TRY(record_table(d, &t, true, e));
-	TRY(record_shape(d, d->shape.id, d->encoded, t.id, e));
+	TRY(record_shape(d, t.shape.id, t.encoded, t.id, e));
+	if (d->shape.uncompressed)
+		TRY(record_shape(d, d->shape.id, d->encoded, t.id, e));
 	return catalogue_user_table(d->s, d->u->uid, t.id, e);
 }
 

@@ -78,6 +78,7 @@ static int read_declared(struct catalogue *c, sqlite3_stmt *st, struct err *e)
 		return err_set(e, NE_CORRUPT, "the catalogue names a table that is not there");
 	TRY(read_shape(st, 1, &c->arena, &bytes, &sh->shape, e));
 	TRY(catalogue_map(sh, &c->arena, e));
+	sh->table->uncompressed = sh->table->uncompressed || sh->shape.uncompressed;
 	c->shape[c->n_shape++] = sh;
 	return 0;
 }

@@ -93,6 +93,20 @@ int send_down(struct step *s, const struct sender *to, const struct frame *f, ui
 	return queue_down(s, to, bytes, e);
 }
 
+int mark_uncompressed(struct step *s, const struct user_state *us, const struct rows *rows,
+		      bool *any, struct err *e)
+{
+	for (size_t i = 0; i < rows->n_table; i++) {
+		struct table_rows *t = &rows->table[i];
+		const struct store_shape *sh = store_shape_find(s->store, t->shape->id);
+		if (sh)
+			TRY(store_uncompressed(s->store, &us->u, sh->table, s->now_ms,
+					       &t->uncompressed, e));
+	}
+	*any = rows_uncompressed(rows);
+	return 0;
+}
+
 int broadcast(struct step *s, struct user_state *us, const char *origin, const struct rows *rows,
 	      struct err *e)
 {
@@ -104,6 +118,7 @@ int broadcast(struct step *s, struct user_state *us, const char *origin, const s
 	if (s->out->arena.used > OUT_BROADCAST_BYTES)
 		return 0;
 	buf_clear(b);
+	TRY(mark_uncompressed(s, us, rows, &f.uncompressed, e));
 	int rc = rows_encode(rows, SITE_SERVER, b, e);
 	if (rc == NE_LIMIT)
 		return 0;

@@ -168,9 +168,10 @@ int on_declare(struct step *s, const struct sender *from, const struct f_declare
 	return 0;
 }
 
-static int fill_page(struct step *s, const struct store_page *page, struct f_page *out,
-		     struct err *e)
+static int fill_page(struct step *s, const struct sender *from, const struct store_page *page,
+		     struct frame *f, struct err *e)
 {
+	struct f_page *out = &f->page;
 	struct buf *rows = &s->in->rows;
 	struct slice *shape = arena_array(&s->in->work, page->n_table + 1, sizeof *shape);
 
@@ -179,6 +180,7 @@ static int fill_page(struct step *s, const struct store_page *page, struct f_pag
 	for (size_t i = 0; i < page->n_table; i++)
 		shape[i] = page->table[i]->encoded;
 	buf_clear(rows);
+	TRY(mark_uncompressed(s, from->us, &page->rows, &f->uncompressed, e));
 	TRY(rows_encode(&page->rows, SITE_SERVER, rows, e));
 	out->n_shape = page->n_table;
 	out->shape = shape;
@@ -246,7 +248,7 @@ int on_pull(struct step *s, const struct sender *from, const struct f_pull *p, s
 		.from = p->at.cursor,
 		.head = from->us->u.head,
 	};
-	TRY(fill_page(s, &page, &f.page, e));
+	TRY(fill_page(s, from, &page, &f, e));
 	s->in->stats.pages++;
 	return send_down(s, from, &f, p->nonce, e);
 }

@@ -25,6 +25,7 @@ static int send(struct step *s, const struct sender *to, uint64_t site, uint64_t
 	struct buf *out = &s->in->rows;
 
 	buf_clear(out);
+	TRY(mark_uncompressed(s, to->us, &rows, &f.uncompressed, e));
 	TRY(rows_encode(&rows, SITE_SERVER, out, e));
 	if (out->len > REJECT_BYTES) {
 		struct batch half = *b;

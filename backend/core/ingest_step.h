@@ -83,6 +83,9 @@ NEAP_CHECK int send_down(struct step *s, const struct sender *to, const struct f
 /* A reject, which fits a message: goes out before the acks. */
 NEAP_CHECK int queue_reject(struct step *s, const struct sender *to, const struct frame *f,
 			    struct err *e);
+/* Notes which tables of `rows` must not be compressed for the user, and whether any. */
+NEAP_CHECK int mark_uncompressed(struct step *s, const struct user_state *us,
+				 const struct rows *rows, bool *any, struct err *e);
 /* Publishes rows as the user's seq; *sent is false if they are too large and have to be pulled. */
 NEAP_CHECK int broadcast(struct step *s, struct user_state *us, const char *origin,
 			 const struct rows *rows, struct err *e);

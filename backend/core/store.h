@@ -143,7 +143,7 @@ enum store_from {
 struct store_table {
 	int64_t id;
 	const char *name;     /* in the store: the declared name, or name__2 … */
-	struct shape shape;   /* canonical: every column the table has by now */
+	struct shape shape;   /* canonical: every column the table has by now; not uncompressed */
 	struct slice encoded; /* its declaration */
 	enum store_from from;
 	/*
@@ -153,6 +153,7 @@ struct store_table {
 	const char *missing;
 	size_t n_unique;
 	const struct store_unique *unique;
+	bool uncompressed;     /* a device of some user declared it so: see store_uncompressed */
 	struct store_sql *sql; /* the implementation's */
 };
 
@@ -205,7 +206,7 @@ NEAP_CHECK int store_schema_locked(struct store *s, bool *locked, struct err *e)
 
 /*
  * A user's rows keep the UNIQUE constraints that any of its devices declared in a hello, a
- * declaration or a set of the last STORE_DECLARED_MS.
+ * declaration or a set of the last STORE_DECLARED_MS; they are not compressed if one said so.
  */
 #define STORE_DECLARED_MS ((uint64_t)90 * 24 * 3600 * 1000)
 
@@ -220,6 +221,10 @@ NEAP_CHECK int store_device_uses(struct store *s, const struct store_user *u, co
 NEAP_CHECK int store_uniques(struct store *s, const struct store_user *u,
 			     const struct store_table *t, uint64_t now_ms, uint32_t *out,
 			     struct err *e);
+/* Whether rows of `t` must not be compressed on their way to the user's devices. */
+NEAP_CHECK int store_uncompressed(struct store *s, const struct store_user *u,
+				  const struct store_table *t, uint64_t now_ms, bool *out,
+				  struct err *e);
 /* Whether another row of the user has the values that the row `key` has in constraint `which`. */
 NEAP_CHECK int store_unique_clash(struct store *s, const struct store_user *u,
 				  struct store_table *t, size_t which, const struct val *key,

@@ -1,7 +1,8 @@
 /*
  * UNIQUE constraints that devices declare (J2): which a table has, whose rows they hold for, and
- * whether a row breaks one. An index that is not UNIQUE finds it: rows from before the constraint
- * and an operator's SQL may break it, and must not fail for it.
+ * whether a row breaks one; and whose rows must not be compressed. An index that is not UNIQUE
+ * finds it: rows from before the constraint and an operator's SQL may break it, and must not fail
+ * for it.
  */
 #include <string.h>
 
@@ -196,7 +197,7 @@ int store_device_uses(struct store *s, const struct store_user *u, const char *d
 {
 	sqlite3_stmt *st;
 
-	if (!sh->unique)
+	if (!sh->unique && !sh->shape.uncompressed)
 		return 0;
 	TRY(db_prepare(s->db,
 		       "INSERT INTO neap_declares(uid, tab, shape, device, seen_ms)"
@@ -308,6 +309,22 @@ int store_uniques(struct store *s, const struct store_user *u, const struct stor
 		const struct store_shape *sh = found ? store_shape_find(s, id) : NULL;
 		if (sh)
 			*out |= sh->unique;
+	}
+	return 0;
+}
+
+int store_uncompressed(struct store *s, const struct store_user *u, const struct store_table *t,
+		       uint64_t now_ms, bool *out, struct err *e)
+{
+	uint64_t since_ms = now_ms > STORE_DECLARED_MS ? now_ms - STORE_DECLARED_MS : 0;
+	struct shape_id id = {{0}};
+	bool found = t->uncompressed;
+
+	*out = false;
+	for (bool first = true; found && !*out; first = false) {
+		TRY(next_shape(s, u, t, since_ms, &id, first, &found, e));
+		const struct store_shape *sh = found ? store_shape_find(s, id) : NULL;
+		*out = sh && sh->shape.uncompressed;
 	}
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* neap status: may I overwrite this row now? */
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "device/cmd/cmd.h"
@@ -68,8 +69,9 @@ static void print_tables(const json_t *s)
 	if (json_array_size(tables) == 0)
 		printf("tables     none: `neap track DB TABLE` adds one\n");
 	json_array_foreach(tables, i, t) printf(
-		"%-10s %-24s %-6s %-4s %lld pending%s\n", i ? "" : "tables", cmd_text(t, "name"),
+		"%-10s %-24s %-6s %-4s %lld pending%s%s\n", i ? "" : "tables", cmd_text(t, "name"),
 		cmd_text(t, "kind"), cmd_text(t, "direction"), cmd_number(t, "pending_rows"),
+		!strcmp(cmd_text(t, "compress"), "off") ? ", not compressed" : "",
 		cmd_text(t, "capture")[0] == 'o' ? "" : ", CAPTURE BROKEN");
 }
 
@@ -169,5 +171,6 @@ const struct command cmd_status = {
 		"           next_step, exit_code of a sync), connection, tables[] (name, kind, "
 		"direction, "
 		"pending_rows, capture, "
-		"priority)\n",
+		"priority,\n"
+		"           compress)\n",
 };

@@ -16,6 +16,7 @@ enum {
 	OPT_PENDING_BYTES,
 	OPT_WHEN_FULL,
 	OPT_PRIORITY,
+	OPT_COMPRESS,
 };
 
 /* Takes `request`. */
@@ -71,6 +72,10 @@ static int add_option(json_t *request, int option, struct err *e)
 		return add_count(request, "pending_bytes", e);
 	case OPT_WHEN_FULL:
 		return add_when_full(request, e);
+	case OPT_COMPRESS:
+		return json_object_set_new(request, "compress", json_string(optarg))
+			       ? err_set(e, NE_USAGE, "what to compress is not valid UTF-8")
+			       : NE_OK;
 	default: {
 		long n = strtol(optarg, &end, 10);
 		if (end == optarg || *end || n < 0 || n > 9)
@@ -100,6 +105,7 @@ static int run_track(int argc, char **argv)
 		{"pending-bytes", required_argument, NULL, OPT_PENDING_BYTES},
 		{"when-full", required_argument, NULL, OPT_WHEN_FULL},
 		{"priority", required_argument, NULL, OPT_PRIORITY},
+		{"compress", required_argument, NULL, OPT_COMPRESS},
 		CMD_HELP,
 		{0},
 	};
@@ -157,7 +163,8 @@ const struct command cmd_track = {
 	.help = "neap track DB TABLE [--append] [--direction up|down|both] [--priority N]\n"
 		"           [--keep AGE] [--keep-rows N] [--keep-bytes SIZE]\n"
 		"           [--pending-rows N] [--pending-bytes SIZE] [--when-full "
-		"keep|drop-oldest]\n\n"
+		"keep|drop-oldest]\n"
+		"           [--compress on|off]\n\n"
 		"Syncs TABLE, which needs a declared primary key. Rows that are there are sent as "
 		"they are.\n"
 		"Whatever process writes to the table from now on, with any SQLite, is noticed by "
@@ -177,7 +184,11 @@ const struct command cmd_track = {
 		"  --when-full W    at that bound keep all (the default), or, append, delete the "
 		"oldest rows\n"
 		"                   that were never sent: drop-oldest. They are counted in the "
-		"status.\n",
+		"status.\n"
+		"  --compress off   for secrets beside text that others choose: the size of what "
+		"is sent then\n"
+		"                   depends on the lengths of values alone. Say so on every device "
+		"of the user.\n",
 };
 
 const struct command cmd_untrack = {

@@ -195,12 +195,14 @@ static bool is_cut(const struct tracked *t)
 	return t->capture_ok && !t->held && t->shape.direction != DIR_DOWN;
 }
 
-static int cut_class(struct cutter *c, struct cutting *x, int priority, struct err *e)
+/* Tables that are not to be compressed are a class of their own within a priority, the first. */
+static int cut_class(struct cutter *c, struct cutting *x, int priority, bool uncompressed,
+		     struct err *e)
 {
 	for (size_t i = 0; i < c->d->n_table && !x->full; i++) {
 		const struct tracked *t = &c->d->table[i];
 
-		if (t->priority != priority || !is_cut(t))
+		if (t->priority != priority || t->shape.uncompressed != uncompressed || !is_cut(t))
 			continue;
 		if (t->shape.kind == SHAPE_APPEND)
 			TRY(cut_append_table(x, t, pass_of(c, t->id), e));
@@ -277,8 +279,8 @@ static int cut_in_transaction(struct cutter *c, struct cutting *x, uint64_t cut_
 	x->out->rows.table = arena_array(x->arena, LIMIT_TABLES, sizeof *x->out->rows.table);
 	if (!x->out->rows.table)
 		return err_set(e, NE_MEMORY, "no memory for a set");
-	for (int i = 0; i < PRIORITIES && x->out->n_row == 0; i++)
-		TRY(cut_class(c, x, i, e));
+	for (int i = 0; i < 2 * PRIORITIES && x->out->n_row == 0; i++)
+		TRY(cut_class(c, x, i / 2, i % 2 == 0, e));
 	return x->out->n_row ? give_out(x, cut_id, e) : NE_OK;
 }
 

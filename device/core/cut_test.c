@@ -301,6 +301,33 @@ static void test_priorities(void **state)
 	assert_string_equal(shown(), "bulk 2+ 0=2");
 }
 
+static void test_tables_not_to_be_compressed_go_in_sets_of_their_own(void **state)
+{
+	struct track_options o = {.priority = 5, .uncompressed = true};
+
+	(void)state;
+	run("CREATE TABLE first(id INTEGER PRIMARY KEY, v); CREATE TABLE secret(id INTEGER PRIMARY "
+	    "KEY, v); CREATE TABLE other(id INTEGER PRIMARY KEY, v)");
+	track("first", false);
+	OK(track_table(d, "secret", &o, &err));
+	track("other", false);
+	run("BEGIN; INSERT INTO first VALUES(1, 1); INSERT INTO secret VALUES(1, 's'); INSERT INTO "
+	    "other VALUES(1, 1); COMMIT");
+	expect_cut("secret 1+ 0=s");
+	assert_true(rows_uncompressed(&cut.rows));
+	expect_cut("first 1+ 0=1 | other 1+ 0=1");
+	assert_false(rows_uncompressed(&cut.rows));
+	expect_nothing();
+	/* It stays so when the app changes the table, and ends when it is tracked otherwise. */
+	run("ALTER TABLE secret ADD COLUMN w; INSERT INTO secret VALUES(2, 't', 'u')");
+	OK(devdb_reload(d, &err));
+	expect_cut("secret 2+ 0=t 1=u");
+	assert_true(rows_uncompressed(&cut.rows));
+	track("secret", false);
+	run("UPDATE secret SET v = 'x' WHERE id = 1; UPDATE first SET v = 2");
+	expect_cut("first 1 0=2 | secret 1 0=x");
+}
+
 static void test_displaced_through_unique(void **state)
 {
 	(void)state;
@@ -799,6 +826,7 @@ int main(void)
 		T(test_written_again_behind_the_pass),
 		T(test_nothing_left_ahead_of_the_pass),
 		T(test_priorities),
+		T(test_tables_not_to_be_compressed_go_in_sets_of_their_own),
 		T(test_displaced_through_unique),
 		T(test_displaced_and_inserted_again),
 		T(test_nocase_key_changes_case),

@@ -72,6 +72,7 @@ static int store_shape(struct look *l, struct err *e)
 static int read_now(struct look *l, bool *there, struct err *e)
 {
 	struct track_options o = {.append = l->t->shape.kind == SHAPE_APPEND,
+				  .uncompressed = l->t->shape.uncompressed,
 				  .direction = l->t->shape.direction};
 	struct slice names[2] = {l->t->shape.name};
 	struct err why;

@@ -77,10 +77,18 @@ static const char lost_sql[] =
 	" max(ifnull(c.at_ms, 0), 0), ifnull(c.reason, ''), c.text FROM neap_conflict c"
 	" LEFT JOIN neap_table t ON t.id = c.table_id WHERE c.id > ?1 ORDER BY c.id LIMIT ?2";
 
-/* The oldest that the server has not noted, as many as go well into one frame. */
-static int gather(struct engine *en, struct lost_value *lost, struct f_conflicts *out,
-		  struct err *e)
+/* Whether what lost in the table of this name must not be compressed. */
+static bool uncompressed(struct engine *en, struct slice table)
 {
+	const struct tracked *t = devdb_table_by_name(en->d, table);
+
+	return t && t->shape.uncompressed;
+}
+
+/* The oldest that the server has not noted, as many as go well into one frame. */
+static int gather(struct engine *en, struct lost_value *lost, struct frame *f, struct err *e)
+{
+	struct f_conflicts *out = &f->conflicts;
 	sqlite3_stmt *s;
 	size_t bytes = 0;
 	int64_t noted;
@@ -97,6 +105,7 @@ static int gather(struct engine *en, struct lost_value *lost, struct f_conflicts
 			break;
 		rc = read_lost(en, s, &lost[out->n]);
 		out->number = (uint64_t)sqlite3_column_int64(s, 0);
+		f->uncompressed = f->uncompressed || uncompressed(en, lost[out->n].table);
 		bytes += lost[out->n].value.len + lost[out->n].key.len;
 		out->n++;
 	}
@@ -112,7 +121,7 @@ static int cut_report(struct engine *en, struct err *e)
 
 	if (!lost)
 		return NE_MEMORY;
-	TRY(gather(en, lost, &f.conflicts, e));
+	TRY(gather(en, lost, &f, e));
 	en->report_due = f.conflicts.n > 0;
 	if (!f.conflicts.n)
 		return NE_OK;

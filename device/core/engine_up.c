@@ -193,7 +193,7 @@ int engine_make_flight(struct engine *en, const struct frame *frame, uint64_t id
 static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
 {
 	struct buf rows = {.max = LIMIT_SET};
-	struct frame frame = {.type = FRAME_SET};
+	struct frame frame = {.type = FRAME_SET, .uncompressed = rows_uncompressed(&cut->rows)};
 	struct flight *f = NULL;
 	int rc = rows_encode(&cut->rows, cut->site, &rows, e);
 

@@ -6,6 +6,7 @@
 
 struct track_options {
 	bool append;
+	bool uncompressed;		/* secrets: see shape.h */
 	enum shape_direction direction; /* append tables are always up */
 	int priority;			/* 0 … 9; default 5 for merge, 7 for append */
 	struct policy policy;

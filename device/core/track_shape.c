@@ -327,7 +327,8 @@ int track_read_shape(struct db *db, const char *table, const struct track_option
 		     struct arena *a, struct shape *out, struct err *e)
 {
 	struct shape s = {.kind = o->append ? SHAPE_APPEND : SHAPE_MERGE,
-			  .direction = o->append ? DIR_UP : o->direction};
+			  .direction = o->append ? DIR_UP : o->direction,
+			  .uncompressed = o->uncompressed};
 	struct reader r = {.db = db, .arena = a, .shape = &s};
 
 	TRY(find_table(&r, table, e));

@@ -118,9 +118,11 @@ struct neap_track_options {
 	/* with more pending than this the status says so; 0 no bound */
 	int64_t pending_rows, pending_bytes;
 	int drop_oldest; /* append: and the oldest pending rows are deleted unsent */
+	/* secrets beside text that others choose: sizes then depend on lengths of values alone */
+	int uncompressed;
 };
 /* clang-format off */
-#define NEAP_TRACK_OPTIONS {sizeof(struct neap_track_options), 0, NEAP_BOTH, -1, 0, 0, 0, 0, 0, 0}
+#define NEAP_TRACK_OPTIONS {sizeof(struct neap_track_options), 0, NEAP_BOTH, -1, 0, 0, 0, 0, 0, 0, 0}
 /* clang-format on */
 
 /* `options` NULL: a merge table, both ways. Tracking again changes the options. */

@@ -161,6 +161,8 @@ static void add_options(json_t *request, const struct neap_track_options *o)
 	json_object_set_new(request, "pending_rows", json_integer(o->pending_rows));
 	json_object_set_new(request, "pending_bytes", json_integer(o->pending_bytes));
 	json_object_set_new(request, "drop_oldest", json_boolean(o->drop_oldest));
+	if (o->uncompressed)
+		json_object_set_new(request, "compress", json_string("off"));
 	if (o->priority >= 0)
 		json_object_set_new(request, "priority", json_integer(o->priority));
 }

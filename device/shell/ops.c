@@ -40,6 +40,16 @@ static int optional_int(const json_t *request, const char *name, int64_t hi, int
 	return json_object_get(request, name) ? member_int(request, name, 0, hi, out, e) : NE_OK;
 }
 
+static int read_compress(const json_t *request, struct track_options *o, struct err *e)
+{
+	const char *text = json_string_value(json_object_get(request, "compress"));
+
+	o->uncompressed = text && !strcmp(text, "off");
+	return !text || o->uncompressed || !strcmp(text, "on")
+		       ? NE_OK
+		       : err_set(e, NE_USAGE, "'%s' is not a way to compress: on or off", text);
+}
+
 static int read_policy(const json_t *request, struct policy *p, struct err *e)
 {
 	const struct {
@@ -67,6 +77,7 @@ static int do_track(struct devdb *d, const json_t *request, struct err *e)
 
 	TRY(member_text(request, "table", table, sizeof table, e));
 	TRY(read_direction(request, &o, e));
+	TRY(read_compress(request, &o, e));
 	TRY(read_policy(request, &o.policy, e));
 	TRY(optional_int(request, "priority", 9, o.append ? 7 : 5, &priority, e));
 	o.priority = (int)priority;

@@ -4,7 +4,8 @@
  *
  *   {"op": "status"} | {"op": "track", "table": T, "append": bool, "direction": "up"|"down"|"both",
  *   "keep_ms": N, "keep_rows": N, "keep_bytes": N, "pending_rows": N, "pending_bytes": N,
- *   "drop_oldest": bool, "priority": N} | {"op": "untrack", "table": T} | {"op": "rejected",
+ *   "drop_oldest": bool, "priority": N, "compress": "on"|"off"} | {"op": "untrack", "table": T} |
+ *   {"op": "rejected",
  * "retry": bool, "forget": bool, "id": N} | {"op": "conflicts", "limit": N, "before": ID}
  *
  * and sync, which only a node does. Members of track but the table may be left out, and limit and

@@ -13,12 +13,13 @@ static int one_table(struct devdb *d, const struct tracked *t, json_t *list, str
 	struct pending_stats pending;
 
 	TRY(cut_pending(d, t, &pending, e));
-	json_t *o = json_pack("{s:s%, s:s, s:s, s:I, s:s, s:i, s:I}", "name",
+	json_t *o = json_pack("{s:s%, s:s, s:s, s:I, s:s, s:i, s:I, s:s}", "name",
 			      (const char *)t->shape.name.at, t->shape.name.len, "kind",
 			      t->shape.kind == SHAPE_APPEND ? "append" : "merge", "direction",
 			      directions[t->shape.direction], "pending_rows",
 			      (json_int_t)pending.rows, "capture", t->capture_ok ? "ok" : "broken",
-			      "priority", t->priority, "pending_bytes", (json_int_t)pending.bytes);
+			      "priority", t->priority, "pending_bytes", (json_int_t)pending.bytes,
+			      "compress", t->shape.uncompressed ? "off" : "on");
 	if (!o || json_array_append_new(list, o))
 		return err_set(e, NE_MEMORY, "out of memory");
 	return NE_OK;

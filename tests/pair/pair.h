@@ -59,6 +59,8 @@ struct pair {
 	uint64_t page_rows;   /* rows in pages */
 	uint64_t refusals;    /* sets refused */
 	uint64_t welcomes;    /* that reached a device */
+	/* by type of frame: plaintext bytes that went by, and how many frames were compressed */
+	uint64_t frame_bytes[FRAME_HEAD + 1], compressed[FRAME_HEAD + 1];
 	struct err e;
 };
 
@@ -307,6 +309,8 @@ static inline void pair_watch(struct pair *p, struct slice plain)
 		p->pull_frames += f.type == FRAME_PULL;
 		p->refusals += f.type == FRAME_REFUSE;
 		p->welcomes += f.type == FRAME_WELCOME;
+		p->frame_bytes[f.type] += plain.len;
+		p->compressed[f.type] += plain.at[0] == 1;
 	}
 	arena_free(&a);
 }
