@@ -98,6 +98,23 @@ class Stack:
         self.devices.append(device)
         return device
 
+    def pair(self, user, create, rows=None):
+        """Two devices, d1 and d2, of a new user, which track the tables that `create` makes; both have the `rows` that d1 inserted."""
+        self.add_user(user)
+        devices = [self.device(user, name) for name in ("d1", "d2")]
+        for d in devices:
+            d.script(create)
+            tables = d.sql("SELECT name FROM sqlite_schema WHERE type = 'table'")
+            d.init()
+            for (table,) in tables:
+                d.neap("track", table)
+            d.sync()
+        if rows:
+            devices[0].script(rows)
+            for d in devices:
+                d.sync()
+        return devices
+
 
 class Device:
     """An app's database and what `neap` does with it."""
@@ -142,6 +159,14 @@ class Device:
         db = sqlite3.connect(self.db, timeout=10, isolation_level=None)
         try:
             return db.execute(text, values).fetchall()
+        finally:
+            db.close()
+
+    def script(self, text):
+        """Several statements, as an app with sqlite3 alone runs them."""
+        db = sqlite3.connect(self.db, timeout=10, isolation_level=None)
+        try:
+            db.executescript(text)
         finally:
             db.close()
 
