@@ -21,16 +21,7 @@ class Conflicts(unittest.TestCase):
 
     def pair(self, user):
         """Two devices that have the same row."""
-        self.stack.add_user(user)
-        devices = [self.stack.device(user, name) for name in ("d1", "d2")]
-        for d in devices:
-            d.sql(SETTINGS)
-            d.init()
-            d.neap("track", "settings")
-        devices[0].sql("INSERT INTO settings VALUES ('limit', 'old', 'n')")
-        for d in devices:
-            d.sync()
-        return devices
+        return self.stack.pair(user, SETTINGS, "INSERT INTO settings VALUES ('limit', 'old', 'n')")
 
     def on_server(self, user, *args):
         return json.loads(self.stack.neapd("conflicts", user, "--json", *args))["conflicts"]

@@ -17,14 +17,7 @@ class Reject(unittest.TestCase):
         cls.enterClassContext(cls.stack)
 
     def pair(self, user):
-        self.stack.add_user(user)
-        devices = [self.stack.device(user, name) for name in ("d1", "d2")]
-        for d in devices:
-            d.sql(PEOPLE)
-            d.init()
-            d.neap("track", "people")
-            d.sync()
-        return devices
+        return self.stack.pair(user, PEOPLE)
 
     def people(self, where):
         return where.sql("SELECT id, email, name FROM people ORDER BY id")

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Apps change their tables with plain SQL, with and without an agent, and nothing of Neap's in their way."""
 
-import sqlite3
 import unittest
 
 from harness import Stack, wait_for
@@ -16,28 +15,11 @@ class Schema(unittest.TestCase):
         cls.enterClassContext(cls.stack)
 
     def pair(self, user):
-        self.stack.add_user(user)
-        devices = [self.stack.device(user, name) for name in ("d1", "d2")]
-        for d in devices:
-            d.sql(TABLE)
-            d.init()
-            d.neap("track", "items")
-            d.sync()
-        devices[0].sql("INSERT INTO items VALUES (1, 'nut', 10), (2, 'bolt', 20), (3, 'gear', 30)")
-        for d in devices:
-            d.sync()
-        return devices
-
-    def script(self, device, text):
-        db = sqlite3.connect(device.db, timeout=10)
-        try:
-            db.executescript(text)
-        finally:
-            db.close()
+        return self.stack.pair(user, TABLE, "INSERT INTO items VALUES (1, 'nut', 10), (2, 'bolt', 20), (3, 'gear', 30)")
 
     def rebuild(self, device, unseen):
         """The usual migration in one transaction, with writes that no trigger sees."""
-        self.script(device, f"""BEGIN IMMEDIATE;
+        device.script(f"""BEGIN IMMEDIATE;
             CREATE TABLE items_new (id INTEGER PRIMARY KEY, name, price, stock DEFAULT 0);
             INSERT INTO items_new (id, name, price) SELECT id, name, price FROM items;
             DROP TABLE items;
