@@ -14,6 +14,7 @@
 #include "backend/shell/log.h"
 #include "backend/shell/os.h"
 #include "broker-config/neap_auth_policy.h"
+#include "net/probe.h"
 #include "protocol/limits.h"
 
 enum {
@@ -24,6 +25,8 @@ enum {
 		1024 * 1024, /* of the socket: a write that does not fit stalls Paho for a second */
 	RETRY_MIN_MS = 200,
 	RETRY_MAX_MS = 10000,
+	LOOK_WITHIN_MS =
+		3000, /* a connection that failed later was not answered: no use to ask why */
 	ANSWER_MS = 15000,
 	KEEP_ALIVE_S = 20,
 	DESCRIPTORS = 8192, /* the lowest free one is taken: ours is among these */
@@ -55,7 +58,8 @@ struct link {
 	bool stop;
 	size_t window_messages, window_bytes;
 	struct link_state look;
-	char why[160]; /* the last failure, for the log */
+	char why[256];	  /* the last failure, for the log */
+	bool in_the_dark; /* Paho said no more than that connecting failed */
 };
 
 static void set_state(struct link *l, enum state to, const char *why)
@@ -100,12 +104,24 @@ static void on_subscribed(void *ctx, MQTTAsync_successData5 *data)
 
 static void on_failure(void *ctx, MQTTAsync_failureData5 *data)
 {
+	struct link *l = ctx;
+	/* Paho 1.3.12 puts the reason of a CONNACK into `code`, where its own errors are negative.
+	 */
+	int reason = (int)data->reasonCode >= 0x80		     ? (int)data->reasonCode
+		     : data->code >= 0x80 && data->code <= UINT8_MAX ? data->code
+								     : 0;
 	char why[160];
 
-	snprintf(why, sizeof why, "%s (code %d, reason %d)",
-		 data->message ? data->message : "refused or not reachable", data->code,
-		 (int)data->reasonCode);
-	answer(ctx, DOWN, why);
+	if (reason)
+		snprintf(why, sizeof why, "the broker refuses neapd: %s (reason %d)",
+			 MQTTReasonCode_toString((enum MQTTReasonCodes)reason), reason);
+	else
+		snprintf(why, sizeof why, "%s (code %d)",
+			 data->message ? data->message : "connecting failed", data->code);
+	pthread_mutex_lock(&l->lock);
+	l->in_the_dark = l->state == WAITING && !reason;
+	pthread_mutex_unlock(&l->lock);
+	answer(l, DOWN, why);
 }
 
 static void on_lost(void *ctx, char *cause)
@@ -261,12 +277,48 @@ static bool request(struct link *l, int (*begin)(struct link *l))
 	return ok;
 }
 
+/* Paho says no more than "TCP/TLS connect failure": finds out what it was. */
+static void look_into(struct link *l)
+{
+	const struct probe_target t = {.host = l->config.host,
+				       .port = l->config.port,
+				       .ca_file = l->config.ca,
+				       .cert_file = l->config.cert,
+				       .key_file = l->config.key};
+	struct err e = {0};
+	int rc = probe_tls(&t, &e);
+
+	if (!rc) /* TLS works now: what Paho said stands */
+		return;
+	pthread_mutex_lock(&l->lock);
+	snprintf(l->why, sizeof l->why, "%s%.200s",
+		 rc == NE_CERT ? "the broker's certificate is refused: " : "", e.text);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static bool connect_or_say_why(struct link *l)
+{
+	uint64_t began_ms = mono_ms();
+
+	pthread_mutex_lock(&l->lock);
+	l->in_the_dark = false;
+	pthread_mutex_unlock(&l->lock);
+	if (request(l, begin_connect))
+		return true;
+	pthread_mutex_lock(&l->lock);
+	bool ask = l->in_the_dark && !l->stop && mono_ms() - began_ms < LOOK_WITHIN_MS;
+	pthread_mutex_unlock(&l->lock);
+	if (ask)
+		look_into(l);
+	return false;
+}
+
 static bool come_up(struct link *l)
 {
 	pthread_mutex_lock(&l->sending);
 	bool ok = make_handle(l);
 	pthread_mutex_unlock(&l->sending);
-	if (!ok || !request(l, begin_connect))
+	if (!ok || !connect_or_say_why(l))
 		return false;
 	l->fd = tune_socket(l->config.port);
 	if (!request(l, begin_subscribe))
@@ -310,7 +362,7 @@ static void *link_thread(void *arg)
 {
 	struct link *l = arg;
 	uint64_t bound_ms = RETRY_MIN_MS;
-	char quoted[200];
+	char quoted[300];
 
 	do {
 		if (come_up(l)) {

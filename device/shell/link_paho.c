@@ -6,7 +6,7 @@
 
 #include "device/shell/nodelay.h"
 #include "device/shell/paho_internal.h"
-#include "device/shell/probe.h"
+#include "net/probe.h"
 
 enum {
 	CLOSE_WAIT_MS = 1000,
@@ -53,7 +53,9 @@ static void *probe_run(void *ctx)
 	struct probe *probe = ctx;
 	struct letter *l = letter_new(LETTER_LOST, probe->attempt, 0);
 	struct err e = {0};
-	int rc = probe_tls(probe->host, probe->port, probe->ca, &e);
+	const struct probe_target target = {
+		.host = probe->host, .port = probe->port, .ca_pem = probe->ca};
+	int rc = probe_tls(&target, &e);
 
 	if (l) {
 		/* TLS works, so it failed later, or just then. */

@@ -1,4 +1,4 @@
-#include "device/shell/probe.h"
+#include "net/probe.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -7,11 +7,14 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
+
+enum { ALERT_WAIT_MS = 1000 };
 
 static int dial(const struct addrinfo *a)
 {
@@ -50,9 +53,9 @@ static int dial_any(const char *host, uint16_t port, int *fd, struct err *e)
 	return *fd < 0 ? err_set(e, NE_UNREACHABLE, "%s", strerror(why)) : NE_OK;
 }
 
-static bool trust(SSL_CTX *ctx, const char *ca_pem)
+static bool trust(SSL_CTX *ctx, const struct probe_target *t)
 {
-	BIO *bio = BIO_new_mem_buf(ca_pem, -1);
+	BIO *bio = t->ca_pem ? BIO_new_mem_buf(t->ca_pem, -1) : BIO_new_file(t->ca_file, "r");
 	X509 *cert;
 	bool any = false;
 
@@ -63,6 +66,16 @@ static bool trust(SSL_CTX *ctx, const char *ca_pem)
 	BIO_free(bio);
 	ERR_clear_error();
 	return any;
+}
+
+static bool show_ours(SSL_CTX *ctx, const struct probe_target *t)
+{
+	bool ok = !t->cert_file ||
+		  (SSL_CTX_use_certificate_chain_file(ctx, t->cert_file) == 1 &&
+		   SSL_CTX_use_PrivateKey_file(ctx, t->key_file, SSL_FILETYPE_PEM) == 1);
+
+	ERR_clear_error();
+	return ok;
 }
 
 static bool expect_host(SSL *ssl, const char *host)
@@ -95,9 +108,52 @@ static int keep_subject(int ok, X509_STORE_CTX *ctx)
 	return ok;
 }
 
+/* The alerts with which a peer refuses our certificate, or that there is none. */
+static bool refuses_ours(unsigned long code)
+{
+	switch (ERR_GET_REASON(code)) {
+	case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+	case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+	case SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE:
+	case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+	case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
+	case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+		return ERR_GET_LIB(code) == ERR_LIB_SSL;
+	default:
+		return false;
+	}
+}
+
+static int failed(const char *what, struct err *e)
+{
+	unsigned long code = ERR_peek_error();
+	const char *why = code ? ERR_reason_error_string(code) : "no answer";
+
+	if (refuses_ours(code))
+		return err_set(e, NE_AUTH, "it refuses our certificate: %s", why ? why : "?");
+	return err_set(e, NE_UNREACHABLE, "%s failed: %s", what, why ? why : "?");
+}
+
+/* With TLS 1.3 a peer that refuses our certificate says so after the handshake. */
+static int wait_for_alert(SSL *ssl, int fd, struct err *e)
+{
+	struct pollfd in = {.fd = fd, .events = POLLIN};
+	char byte;
+
+	if (poll(&in, 1, ALERT_WAIT_MS) <= 0)
+		return NE_OK;
+	ERR_clear_error();
+	if (SSL_read(ssl, &byte, 1) > 0 || !ERR_peek_error())
+		return NE_OK;
+	return failed("TLS", e);
+}
+
 static int shake_hands(SSL *ssl, struct err *e)
 {
-	char subject[100] = "", why[160];
+	char subject[100] = "";
 
 	SSL_set_app_data(ssl, subject);
 	SSL_set_verify(ssl, SSL_VERIFY_PEER, keep_subject);
@@ -108,12 +164,10 @@ static int shake_hands(SSL *ssl, struct err *e)
 	if (verify != X509_V_OK)
 		return err_set(e, NE_CERT, "%s: %s", subject[0] ? subject : "its certificate",
 			       X509_verify_cert_error_string(verify));
-	ERR_error_string_n(ERR_peek_error(), why, sizeof why);
-	return err_set(e, NE_UNREACHABLE, "the TLS handshake failed: %s",
-		       ERR_peek_error() ? why : "no answer");
+	return failed("the TLS handshake", e);
 }
 
-static int probe_socket(int fd, const char *host, const char *ca_pem, struct err *e)
+static int probe_socket(int fd, const struct probe_target *t, struct err *e)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 	SSL *ssl = NULL;
@@ -121,23 +175,28 @@ static int probe_socket(int fd, const char *host, const char *ca_pem, struct err
 
 	if (!ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1)
 		rc = err_set(e, NE_INTERNAL, "TLS cannot be set up");
-	else if (!trust(ctx, ca_pem))
-		rc = err_set(e, NE_CERT, "the broker's CA from the login is not a certificate");
-	else if (!(ssl = SSL_new(ctx)) || !SSL_set_fd(ssl, fd) || !expect_host(ssl, host))
+	else if (!trust(ctx, t))
+		rc = err_set(e, NE_CERT, "the CA to trust it by is not a certificate");
+	else if (!show_ours(ctx, t))
+		rc = err_set(e, NE_AUTH,
+			     "our own certificate and key cannot be read or do not fit");
+	else if (!(ssl = SSL_new(ctx)) || !SSL_set_fd(ssl, fd) || !expect_host(ssl, t->host))
 		rc = err_set(e, NE_INTERNAL, "TLS cannot be set up");
 	else
 		rc = shake_hands(ssl, e);
+	if (!rc && t->cert_file)
+		rc = wait_for_alert(ssl, fd, e);
 	SSL_free(ssl);
 	SSL_CTX_free(ctx);
 	return rc;
 }
 
-int probe_tls(const char *host, uint16_t port, const char *ca_pem, struct err *e)
+int probe_tls(const struct probe_target *t, struct err *e)
 {
 	int fd;
 
-	TRY(dial_any(host, port, &fd, e));
-	int rc = probe_socket(fd, host, ca_pem, e);
+	TRY(dial_any(t->host, t->port, &fd, e));
+	int rc = probe_socket(fd, t, e);
 	close(fd);
 	return rc;
 }
