@@ -586,101 +586,6 @@ static void test_full_window_is_not_believed_for_ever(void **state)
 	end(&b);
 }
 
-static void begin_synced(struct bench *b)
-{
-	begin(b, ddl);
-	track(b);
-	first_sync(b, 0);
-}
-
-static const struct engine_trouble *trouble(struct bench *b, const char *state)
-{
-	static struct engine_status st;
-
-	st = status(b);
-	for (size_t i = 0; i < st.n_trouble; i++)
-		if (!strcmp(st.trouble[i].state, state))
-			return &st.trouble[i];
-	return NULL;
-}
-
-/* Every state that the engine itself makes, and that it goes away again. */
-static void test_troubles_have_a_state(void **state)
-{
-	struct bench b;
-
-	(void)state;
-	begin_synced(&b);
-	assert_int_equal(status(&b).n_trouble, 0);
-	test_sql(&b.db, "INSERT INTO neap_rejected(table_id, key) VALUES(1, x'00'); INSERT INTO "
-			"neap_conflict"
-			"(table_id, text) VALUES(1, 'c')");
-	assert_int_equal(trouble(&b, "rows-rejected")->code, NE_ROWS);
-	assert_int_equal(trouble(&b, "conflicts")->code, NE_OK);
-	assert_int_equal(status(&b).problem, NE_ROWS);
-	test_sql(&b.db, "DELETE FROM neap_rejected; DELETE FROM neap_conflict");
-	test_sql(&b.db, "UPDATE neap_clock SET offset_ms = -400000");
-	assert_non_null(strstr(trouble(&b, "clock-far-off")->reason, "6 minutes ahead of"));
-	assert_int_equal(status(&b).problem, NE_OK);
-	test_sql(&b.db, "UPDATE neap_clock SET offset_ms = 299000");
-	assert_null(trouble(&b, "clock-far-off"));
-	test_sql(&b.db,
-		 "UPDATE neap_policy SET pending_rows = 2; INSERT INTO t(id, a) VALUES(71, 1), "
-		 "(72, 2), (73, 3)");
-	happen(&b, EV_LOCAL);
-	happen(&b, EV_LINK_DOWN);
-	test_sql(&b.db, "UPDATE neap_policy SET dropped_rows = 5");
-	assert_int_equal(trouble(&b, "rows-dropped")->code, NE_OK);
-	test_sql(&b.db, "DROP TRIGGER neap_m1_ins");
-	happen(&b, EV_LOCAL);
-	assert_non_null(trouble(&b, "comparing"));
-	assert_int_equal(status(&b).problem, NE_CAPTURE);
-	/* Reloaded, the bound is known. */
-	assert_non_null(trouble(&b, "pending-over-bound"));
-	assert_int_equal(trouble(&b, "pending-over-bound")->code, NE_OK);
-	test_sql(&b.db, "DROP TABLE t");
-	happen(&b, EV_LOCAL);
-	assert_non_null(trouble(&b, "capture-broken"));
-	assert_int_equal(status(&b).problem, NE_CAPTURE);
-	end(&b);
-}
-
-/* BEGIN held for long: said so, and over once it ends. */
-static void test_a_held_lock_is_told(void **state)
-{
-	struct bench b;
-
-	(void)state;
-	begin_synced(&b);
-	test_sql(&b.db, "INSERT INTO t(id, a) VALUES(1, 1)");
-	test_sql(&b.db, "BEGIN IMMEDIATE");
-	sqlite3_busy_timeout(db_handle(engine_devdb(b.en)->db), 0);
-	happen(&b, EV_LOCAL);
-	assert_null(trouble(&b, "database-locked"));
-	b.mono_ms += 5000;
-	happen(&b, EV_TICK);
-	assert_int_equal(trouble(&b, "database-locked")->code, NE_BUSY);
-	test_sql(&b.db, "COMMIT");
-	b.mono_ms += 5000;
-	happen(&b, EV_TICK);
-	assert_non_null(find(&b, FRAME_SET));
-	assert_null(trouble(&b, "database-locked"));
-	end(&b);
-}
-
-static void test_a_silent_server_is_told(void **state)
-{
-	struct bench b;
-
-	(void)state;
-	begin_synced(&b);
-	step(&b, (struct event){.type = EV_SYNC, .sync_id = 1});
-	for (int i = 0; i < 6; i++)
-		wait_deadline(&b);
-	assert_int_equal(trouble(&b, "server-silent")->code, NE_TIMEOUT);
-	end(&b);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -704,9 +609,6 @@ int main(void)
 		cmocka_unit_test(test_refusal_is_visible_and_not_repeated_at_once),
 		cmocka_unit_test(test_large_set_goes_in_parts_within_the_window),
 		cmocka_unit_test(test_full_window_is_not_believed_for_ever),
-		cmocka_unit_test(test_troubles_have_a_state),
-		cmocka_unit_test(test_a_held_lock_is_told),
-		cmocka_unit_test(test_a_silent_server_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
