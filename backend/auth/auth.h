@@ -65,6 +65,18 @@ NEAP_CHECK int auth_device_revoke(struct auth *a, const char *user, const char *
 NEAP_CHECK int auth_device_allow(struct auth *a, const char *user, const char *device,
 				 struct err *e);
 
+enum { ENROL_CODE_LEN = 29, ENROL_VALID_MIN_S = 60, ENROL_VALID_MAX_S = 30 * 86400 };
+
+/*
+ * A one-time code that binds a database as `device` without the password: 125 random bits as text,
+ * in place of the one the device may have had. It ends after `valid_s`, with the device's
+ * revocation, and with a new password. NE_NOT_FOUND; NE_USAGE: no device id, a time out of bounds,
+ * or the device is revoked.
+ */
+NEAP_CHECK int auth_device_enrol(struct auth *a, const char *user, const char *device,
+				 int64_t valid_s, char out[static ENROL_CODE_LEN + 1],
+				 struct err *e);
+
 /* --- keys, for the broker link --- */
 
 struct auth_key {
@@ -138,5 +150,15 @@ NEAP_CHECK int auth_login(struct auth *a, struct slice user, struct slice passwo
 /* The same from a refresh token (L1); never waits behind a password's work. */
 NEAP_CHECK int auth_refresh(struct auth *a, struct slice token, struct auth_session *out,
 			    struct auth_denial *why, struct err *e);
+
+enum { ENROL_ATTEMPT_MIN = 16, ENROL_ATTEMPT_MAX = 64, ENROL_REPEAT_S = 600 };
+
+/*
+ * The same from a one-time code; the answer says for whom it was. `attempt` is the caller's random
+ * text of ENROL_ATTEMPT_MIN to _MAX bytes: with the same one a used code is answered again for
+ * ENROL_REPEAT_S, since an answer may get lost; with another it is as unknown as a wrong code.
+ */
+NEAP_CHECK int auth_enrol(struct auth *a, struct slice code, struct slice attempt,
+			  struct auth_session *out, struct auth_denial *why, struct err *e);
 
 #endif

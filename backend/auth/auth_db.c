@@ -17,6 +17,8 @@ enum { BUSY_MS = 5000, VERSION = 1 };
  * devices.prev: the epoch before, still good for opening; 0 none. families: one a device. voids:
  * what the broker must refuse until the tokens in question have run out. meta.log_bytes: how much
  * of revocations.log this file has in it. meta.epoch_floor: above every epoch of removed users.
+ * codes: one-time codes by hash, one a device; used_s 0: not used yet, else `attempt` is the hash
+ * of the attempt that may still ask again.
  */
 static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS meta(one INTEGER PRIMARY KEY CHECK(one = 1), version INTEGER"
@@ -34,6 +36,10 @@ static const char schema[] =
 	" device));"
 	"CREATE TABLE IF NOT EXISTS voids(user TEXT NOT NULL, device TEXT NOT NULL, iat_s INTEGER"
 	" NOT NULL, until_s INTEGER NOT NULL, PRIMARY KEY(user, device)) WITHOUT ROWID;"
+	"CREATE TABLE IF NOT EXISTS codes(hash BLOB PRIMARY KEY, user TEXT NOT NULL, device TEXT "
+	"NOT"
+	" NULL, made_s INTEGER NOT NULL, until_s INTEGER NOT NULL, used_s INTEGER NOT NULL, attempt"
+	" BLOB, UNIQUE(user, device)) WITHOUT ROWID;"
 	"INSERT OR IGNORE INTO meta VALUES(1, 1, 1, 0, 0, 0, 0, 0);";
 
 static int64_t system_now_s(void *ctx)

@@ -97,11 +97,21 @@ NEAP_CHECK int revoke_replay(struct auth *a, struct err *e);
 /* The change of a password, with all that it makes void. */
 NEAP_CHECK int account_set_hash(struct auth *a, const char *user, const char *hash, struct err *e);
 
+/* What is taken from an enrolment code of the device at this moment, for good (also after a restore
+ * of auth.db). In a change. */
+NEAP_CHECK int revoke_code(struct auth *a, const char *user, const char *device, struct err *e);
+
 /* --- sessions (session.c) --- */
 
 /* In a change: epochs that are over move on; the device was seen. `*iat_s` for the token. */
 NEAP_CHECK int session_touch(struct auth *a, const char *user, const char *device, int64_t *iat_s,
 			     struct err *e);
+/*
+ * In a change: a login of `s->user` and `s->device` begins, in place of the one the device had.
+ * NE_AUTH with 403: the device was revoked, or is one too many.
+ */
+NEAP_CHECK int session_begin(struct auth *a, struct auth_session *s, struct auth_denial *why,
+			     int64_t *iat_s, struct err *e);
 /* After it: derives the keys and signs the token. */
 NEAP_CHECK int session_fill(struct auth *a, struct auth_session *s, int64_t iat_s, struct err *e);
 

@@ -58,53 +58,20 @@ static int check_password(struct auth *a, struct slice user, struct slice passwo
 	return 0;
 }
 
-static int add_device(struct auth *a, const char *user, const char *device, struct auth_denial *why,
-		      struct err *e)
-{
-	int64_t count, epoch, last;
-
-	TRY(sql_int(a->db, 0, &count, e, "SELECT count(*) FROM devices WHERE user = ?1", "s",
-		    user));
-	if (count >= a->config->devices_per_user) {
-		why->status = 403;
-		return err_set(e, NE_AUTH,
-			       "user \"%s\" has %lld devices, the limit; ask the operator", user,
-			       (long long)count);
-	}
-	TRY(db_int(a->db, "SELECT epoch_floor FROM meta", 0, &last, e));
-	TRY(epoch_next(a, last, &epoch, e));
-	return sql_do(a->db, e, "INSERT INTO devices VALUES(?1, ?2, ?3, 0, 0, ?4, ?4)", "ssii",
-		      user, device, epoch, auth_now(a));
-}
-
 static int login_change(struct auth *a, struct auth_session *s, const char *hash,
 			struct auth_denial *why, int64_t *iat_s, struct err *e)
 {
-	const char *user = s->user.at, *device = s->device.at;
-	int64_t still, revoked;
+	int64_t still;
 
 	/* The password may have changed while this one was checked. */
 	TRY(sql_int(a->db, 0, &still, e,
 		    "SELECT 1 FROM users WHERE name = ?1 AND hash = ?2 AND NOT disabled", "ss",
-		    user, hash));
+		    s->user.at, hash));
 	if (!still) {
 		why->status = 401;
 		return err_set(e, NE_AUTH, "wrong user or password: check both and try again");
 	}
-	TRY(sql_int(a->db, -1, &revoked, e,
-		    "SELECT revoked FROM devices WHERE user = ?1 AND name = ?2", "ss", user,
-		    device));
-	if (revoked > 0) {
-		why->status = 403;
-		return err_set(e, NE_AUTH,
-			       "device \"%s\" was revoked; the operator can let it in again: neapd "
-			       "device allow %s %s",
-			       device, user, device);
-	}
-	if (revoked < 0)
-		TRY(add_device(a, user, device, why, e));
-	TRY(refresh_begin(a, user, device, s->refresh, e));
-	return session_touch(a, user, device, iat_s, e);
+	return session_begin(a, s, why, iat_s, e);
 }
 
 int auth_login(struct auth *a, struct slice user, struct slice password, struct slice device,

@@ -50,6 +50,18 @@ int request_login(struct slice body, struct login_request *out, struct err *e)
 	return rc;
 }
 
+int request_enrol(struct slice body, struct enrol_request *out, struct err *e)
+{
+	json_t *root;
+
+	TRY(load(body, &root, e));
+	int rc = take_text(root, "code", out->code, e);
+	if (!rc)
+		rc = take_text(root, "attempt", out->attempt, e);
+	json_decref(root);
+	return rc;
+}
+
 int request_refresh(struct slice body, char token[static REQUEST_MAX], struct err *e)
 {
 	json_t *root;

@@ -10,8 +10,13 @@ struct login_request {
 	char user[REQUEST_MAX], password[REQUEST_MAX], device[REQUEST_MAX];
 };
 
+struct enrol_request {
+	char code[REQUEST_MAX], attempt[REQUEST_MAX];
+};
+
 /* NE_MALFORMED with a sentence for the caller: no JSON object, a member missing or not text. */
 NEAP_CHECK int request_login(struct slice body, struct login_request *out, struct err *e);
+NEAP_CHECK int request_enrol(struct slice body, struct enrol_request *out, struct err *e);
 NEAP_CHECK int request_refresh(struct slice body, char token[static REQUEST_MAX], struct err *e);
 
 /* What does not change from one answer to the next. */

@@ -1,8 +1,8 @@
 /*
  * Revocations: what makes tokens void, and the log of them beside auth.db. The
  * log is only ever appended to, so that an auth.db restored from a backup does
- * not bring a revoked device back to life (rule L2): what it lacks of the log
- * is done again when it is opened.
+ * not bring a revoked device, or a code that was used, back to life (rule L2): what it lacks of
+ * the log is done again when it is opened.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +18,8 @@
 
 enum { LINE_MAX_LEN = 256 };
 
-enum verb { REVOKE, ALLOW, PASSWD, REMOVE, VERBS };
-static const char *const verb_name[VERBS] = {"revoke", "allow", "passwd", "remove"};
+enum verb { REVOKE, ALLOW, PASSWD, REMOVE, ENROL, VERBS };
+static const char *const verb_name[VERBS] = {"revoke", "allow", "passwd", "remove", "enrol"};
 
 static int void_tokens(struct auth *a, const char *user, const char *device, int64_t at_s,
 		       struct err *e)
@@ -44,6 +44,8 @@ static int do_revoke(struct auth *a, const char *user, const char *device, int64
 		   user, device));
 	TRY(sql_do(a->db, e, "DELETE FROM families WHERE user = ?1 AND device = ?2", "ss", user,
 		   device));
+	TRY(sql_do(a->db, e, "DELETE FROM codes WHERE user = ?1 AND device = ?2", "ss", user,
+		   device));
 	TRY(void_tokens(a, user, device, at_s, e));
 	TRY(epoch_move_device(a, user, device, false, e));
 	return epoch_move_group(a, user, e);
@@ -54,6 +56,7 @@ static int do_passwd(struct auth *a, const char *user, int64_t at_s, struct err 
 	int64_t last, next;
 
 	TRY(sql_do(a->db, e, "DELETE FROM families WHERE user = ?1", "s", user));
+	TRY(sql_do(a->db, e, "DELETE FROM codes WHERE user = ?1", "s", user));
 	TRY(void_tokens(a, user, "", at_s, e));
 	TRY(sql_int(a->db, 0, &last, e, "SELECT max(epoch) FROM devices WHERE user = ?1", "s",
 		    user));
@@ -72,10 +75,22 @@ static int do_remove(struct auth *a, const char *user, int64_t at_s, struct err 
 		   " (SELECT coalesce(max(epoch), 0) FROM devices WHERE user = ?1))",
 		   "s", user));
 	TRY(sql_do(a->db, e, "DELETE FROM families WHERE user = ?1", "s", user));
+	TRY(sql_do(a->db, e, "DELETE FROM codes WHERE user = ?1", "s", user));
 	TRY(sql_do(a->db, e, "DELETE FROM devices WHERE user = ?1", "s", user));
 	TRY(sql_do(a->db, e, "DELETE FROM users WHERE name = ?1", "s", user));
 	TRY(void_tokens(a, user, "", at_s, e));
 	return auth_touch(a, e);
+}
+
+/* A code made after this use is another one. */
+static int do_enrol(struct auth *a, const char *user, const char *device, int64_t at_s,
+		    struct err *e)
+{
+	return sql_do(
+		a->db, e,
+		"UPDATE codes SET used_s = ?3 WHERE user = ?1 AND device = ?2 AND made_s <= ?3"
+		" AND used_s = 0",
+		"ssi", user, device, at_s);
 }
 
 static int apply(struct auth *a, enum verb verb, const char *user, const char *device, int64_t at_s,
@@ -90,6 +105,8 @@ static int apply(struct auth *a, enum verb verb, const char *user, const char *d
 		return auth_touch(a, e);
 	case PASSWD:
 		return do_passwd(a, user, at_s, e);
+	case ENROL:
+		return do_enrol(a, user, device, at_s, e);
 	default:
 		return do_remove(a, user, at_s, e);
 	}
@@ -252,6 +269,11 @@ int auth_device_revoke(struct auth *a, const char *user, const char *device, str
 int auth_device_allow(struct auth *a, const char *user, const char *device, struct err *e)
 {
 	return change_device(a, ALLOW, user, device, e);
+}
+
+int revoke_code(struct auth *a, const char *user, const char *device, struct err *e)
+{
+	return record(a, ENROL, user, device, e);
 }
 
 int auth_user_remove(struct auth *a, const char *user, struct err *e)

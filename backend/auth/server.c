@@ -34,7 +34,7 @@ struct login_server {
 	struct buf broker_ca;
 };
 
-enum route { ROUTE_LOGIN, ROUTE_REFRESH, ROUTE_HEALTH };
+enum route { ROUTE_LOGIN, ROUTE_REFRESH, ROUTE_ENROL, ROUTE_HEALTH };
 
 /* One request being read. */
 struct request {
@@ -144,6 +144,23 @@ static int refresh(struct login_server *s, const struct request *q, struct auth_
 	return rc;
 }
 
+static int enrol(struct login_server *s, const struct request *q, struct auth_session *out,
+		 struct auth_denial *why, struct err *e)
+{
+	struct enrol_request in;
+
+	int rc = request_enrol(slice_of(q->body, q->len), &in, e);
+	if (!rc)
+		rc = auth_enrol(s->auth, slice_str(in.code), slice_str(in.attempt), out, why, e);
+	explicit_bzero(&in, sizeof in);
+	return rc;
+}
+
+typedef int (*handler_fn)(struct login_server *s, const struct request *q, struct auth_session *out,
+			  struct auth_denial *why, struct err *e);
+static const handler_fn handler[] = {
+	[ROUTE_LOGIN] = login, [ROUTE_REFRESH] = refresh, [ROUTE_ENROL] = enrol};
+
 static enum MHD_Result handle_body(struct login_server *s, struct MHD_Connection *c,
 				   const struct request *q)
 {
@@ -153,8 +170,7 @@ static enum MHD_Result handle_body(struct login_server *s, struct MHD_Connection
 	enum MHD_Result done;
 
 	memset(&session, 0, sizeof session);
-	int rc = q->route == ROUTE_LOGIN ? login(s, q, &session, &why, &e)
-					 : refresh(s, q, &session, &why, &e);
+	int rc = handler[q->route](s, q, &session, &why, &e);
 	if (!rc)
 		done = answer_session(s, c, &session);
 	else if (rc == NE_MALFORMED)
@@ -180,6 +196,7 @@ static bool find_route(const char *url, enum route *out)
 	static const char *const path[] = {
 		[ROUTE_LOGIN] = "/v1/login",
 		[ROUTE_REFRESH] = "/v1/refresh",
+		[ROUTE_ENROL] = "/v1/enrol",
 		[ROUTE_HEALTH] = "/v1/health",
 	};
 
@@ -203,7 +220,7 @@ static enum MHD_Result begin(struct MHD_Connection *c, const char *url, const ch
 	if (status)
 		return refuse(c, status, detail, 0);
 	if (!find_route(url, &route))
-		return refuse(c, 404, "no such page; see /v1/login and /v1/refresh", 0);
+		return refuse(c, 404, "no such page; see /v1/login, /v1/refresh and /v1/enrol", 0);
 	if (route == ROUTE_HEALTH)
 		return strcmp(method, "GET") ? refuse(c, 405, "only GET is answered here", 0)
 					     : answer(c, 200, strdup("{\"status\":\"ok\"}"), 0);

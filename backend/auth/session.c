@@ -28,6 +28,47 @@ int session_touch(struct auth *a, const char *user, const char *device, int64_t 
 	return 0;
 }
 
+static int add_device(struct auth *a, const char *user, const char *device, struct auth_denial *why,
+		      struct err *e)
+{
+	int64_t count, epoch, last;
+
+	TRY(sql_int(a->db, 0, &count, e, "SELECT count(*) FROM devices WHERE user = ?1", "s",
+		    user));
+	if (count >= a->config->devices_per_user) {
+		why->status = 403;
+		return err_set(e, NE_AUTH,
+			       "user \"%s\" has %lld devices, the limit; ask the operator", user,
+			       (long long)count);
+	}
+	TRY(db_int(a->db, "SELECT epoch_floor FROM meta", 0, &last, e));
+	TRY(epoch_next(a, last, &epoch, e));
+	return sql_do(a->db, e, "INSERT INTO devices VALUES(?1, ?2, ?3, 0, 0, ?4, ?4)", "ssii",
+		      user, device, epoch, auth_now(a));
+}
+
+int session_begin(struct auth *a, struct auth_session *s, struct auth_denial *why, int64_t *iat_s,
+		  struct err *e)
+{
+	const char *user = s->user.at, *device = s->device.at;
+	int64_t revoked;
+
+	TRY(sql_int(a->db, -1, &revoked, e,
+		    "SELECT revoked FROM devices WHERE user = ?1 AND name = ?2", "ss", user,
+		    device));
+	if (revoked > 0) {
+		why->status = 403;
+		return err_set(e, NE_AUTH,
+			       "device \"%s\" was revoked; the operator can let it in again: neapd "
+			       "device allow %s %s",
+			       device, user, device);
+	}
+	if (revoked < 0)
+		TRY(add_device(a, user, device, why, e));
+	TRY(refresh_begin(a, user, device, s->refresh, e));
+	return session_touch(a, user, device, iat_s, e);
+}
+
 /* ±10 %, so that a fleet that started at once does not come back at once. */
 static int jittered_life(int64_t life_s, int64_t *out, struct err *e)
 {

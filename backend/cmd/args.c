@@ -35,6 +35,7 @@ int cmd_args(const struct command *self, int argc, char **argv, const char *extr
 		{"since", required_argument, NULL, 's'},
 		{"limit", required_argument, NULL, 'l'},
 		{"before", required_argument, NULL, 'b'},
+		{"valid", required_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
 	int o;
@@ -57,6 +58,8 @@ int cmd_args(const struct command *self, int argc, char **argv, const char *extr
 			out->limit = optarg;
 		else if (o == 'b' && strchr(extra, 'b'))
 			out->before = optarg;
+		else if (o == 'v' && strchr(extra, 'v'))
+			out->valid = optarg;
 		else
 			return cmd_bad_option(self, argv, e);
 	}
@@ -104,6 +107,24 @@ int cmd_open_store(const struct config *c, struct store **out, struct err *e)
 		return err_set(e, rc, "there is no data store \"%.200s\" yet; neapd serve makes it",
 			       c->store);
 	return rc;
+}
+
+bool cmd_duration(const char *text, int64_t max_s, int64_t *out_s)
+{
+	static const struct {
+		char unit;
+		int64_t s;
+	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+	char *end;
+	long long n = strtoll(text, &end, 10);
+
+	for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+		if (*text >= '0' && *text <= '9' && end[0] == units[i].unit && !end[1] && n >= 1 &&
+		    n <= max_s / units[i].s) {
+			*out_s = n * units[i].s;
+			return true;
+		}
+	return false;
 }
 
 const char *cmd_time(int64_t at_s, char out[static 32])

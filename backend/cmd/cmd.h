@@ -31,14 +31,15 @@ struct args {
 	const char *password_file; /* --password-file */
 	bool json;		   /* --json */
 	bool auth;		   /* --auth */
-	const char *since, *limit, *before;
+	const char *since, *limit, *before, *valid;
 	char *const *operand; /* what is left */
 	int operands;
 };
 
 /*
- * Parses --config, and --password-file, --json, --auth, --since, --limit and --before where `extra`
- * has p, j, a, s, l and b. NE_USAGE quotes what is wrong. There must be `min` to `max` operands.
+ * Parses --config, and --password-file, --json, --auth, --since, --limit, --before and --valid
+ * where `extra` has p, j, a, s, l, b and v. NE_USAGE quotes what is wrong. There must be `min` to
+ * `max` operands.
  */
 NEAP_CHECK int cmd_args(const struct command *self, int argc, char **argv, const char *extra,
 			int min, int max, struct args *out, struct err *e);
@@ -59,6 +60,9 @@ NEAP_CHECK int cmd_open_store(const struct config *c, struct store **out, struct
  * with secret_free(). NE_USAGE.
  */
 NEAP_CHECK int cmd_password(const struct args *args, bool again, struct buf *out, struct err *e);
+
+/* "90s", "15m", "12h", "7d": a whole number of 1 or more, at most `max_s` in seconds. */
+bool cmd_duration(const char *text, int64_t max_s, int64_t *out_s);
 
 /* "2026-01-31 12:00:00Z" */
 const char *cmd_time(int64_t at_s, char out[static 32]);

@@ -31,20 +31,12 @@ static bool number(const char *text, int64_t max, int64_t *out)
 
 static bool age(const char *text, uint64_t now_ms, uint64_t *out)
 {
-	static const struct {
-		char unit;
-		uint64_t ms;
-	} units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
-	char *end;
-	unsigned long long n = strtoull(text, &end, 10);
+	int64_t s;
 
-	for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-		if (*text >= '0' && *text <= '9' && end[0] == units[i].unit && !end[1] &&
-		    n <= now_ms / units[i].ms) {
-			*out = now_ms - n * units[i].ms;
-			return true;
-		}
-	return false;
+	if (!cmd_duration(text, (int64_t)(now_ms / 1000), &s))
+		return false;
+	*out = now_ms - (uint64_t)s * 1000;
+	return true;
 }
 
 static bool time_of(const char *text, uint64_t *out)

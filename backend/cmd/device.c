@@ -1,8 +1,12 @@
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "backend/cmd/cmd.h"
+
+enum { ENROL_VALID_S = 86400 };
 
 /* What the store has of one device, which may have had several database files. */
 struct heard {
@@ -89,31 +93,85 @@ static int list(struct auth *a, const struct config *c, const char *user, struct
 	return rc;
 }
 
+static int print_code(const struct args *args, const char *code, int64_t until_s, struct err *e)
+{
+	char until[32];
+	json_t *doc;
+	char *text;
+
+	if (!args->json) {
+		printf("%s\n", code);
+		fprintf(stderr,
+			"once, until %s, for device %s of %s. On the device:\n"
+			"  neap init DB --server URL --code %s [--ca FILE]\n",
+			cmd_time(until_s, until), args->operand[2], args->operand[1], code);
+		return 0;
+	}
+	doc = json_pack("{s:s, s:s, s:s, s:I}", "user", args->operand[1], "device",
+			args->operand[2], "code", code, "until_ms", (json_int_t)until_s * 1000);
+	text = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
+	json_decref(doc);
+	if (!text)
+		return err_set(e, NE_MEMORY, "out of memory");
+	puts(text);
+	free(text);
+	return 0;
+}
+
+static int enrol(struct auth *a, const struct args *args, struct err *e)
+{
+	char code[ENROL_CODE_LEN + 1];
+	int64_t valid_s = ENROL_VALID_S;
+
+	if (args->valid && !cmd_duration(args->valid, ENROL_VALID_MAX_S, &valid_s))
+		return err_set(e, NE_USAGE,
+			       "\"%.40s\" is no time of 60s to 30d: give one as in 90m, 24h or 7d",
+			       args->valid);
+	TRY(auth_device_enrol(a, args->operand[1], args->operand[2], valid_s, code, e));
+	int rc = print_code(args, code, (int64_t)time(NULL) + valid_s, e);
+	explicit_bzero(code, sizeof code);
+	return rc;
+}
+
+static int change(struct auth *a, const struct args *args, bool revoke, struct err *e)
+{
+	const char *user = args->operand[1], *device = args->operand[2];
+
+	TRY(revoke ? auth_device_revoke(a, user, device, e)
+		   : auth_device_allow(a, user, device, e));
+	printf("device %s of %s %s\n", device, user,
+	       revoke ? "is revoked" : "may log in again: neap init on the device");
+	return 0;
+}
+
 int cmd_device(const struct command *self, int argc, char **argv, struct err *e)
 {
+	static const char *const verbs[] = {"list", "revoke", "allow", "enrol"};
+	enum { LIST, REVOKE, ALLOW, ENROL, VERBS };
 	struct config c;
 	struct args args;
 	struct auth *a;
-	int rc;
+	int rc, verb = 0;
 
-	TRY(cmd_args(self, argc, argv, "", 1, 3, &args, e));
+	TRY(cmd_args(self, argc, argv, "jv", 1, 3, &args, e));
 	const char *what = args.operand[0];
-	bool listing = !strcmp(what, "list"), revoke = !strcmp(what, "revoke");
-	if (!listing && !revoke && strcmp(what, "allow"))
-		return err_set(e, NE_USAGE, "\"%.40s\" is none of list, revoke, allow", what);
-	if (args.operands != (listing ? 2 : 3))
+	while (verb < VERBS && strcmp(what, verbs[verb]) != 0)
+		verb++;
+	if (verb == VERBS)
+		return err_set(e, NE_USAGE, "\"%.40s\" is none of list, enrol, revoke, allow",
+			       what);
+	if (args.operands != (verb == LIST ? 2 : 3))
 		return err_set(e, NE_USAGE, "usage: neapd device %s USER%s", what,
-			       listing ? "" : " DEVICE");
+			       verb == LIST ? "" : " DEVICE");
+	if (verb != ENROL && (args.json || args.valid))
+		return err_set(e, NE_USAGE, "--json and --valid are for neapd device enrol");
 	TRY(cmd_open_auth(&args, &c, &a, e));
-	if (listing)
+	if (verb == LIST)
 		rc = list(a, &c, args.operand[1], e);
-	else if (revoke)
-		rc = auth_device_revoke(a, args.operand[1], args.operand[2], e);
+	else if (verb == ENROL)
+		rc = enrol(a, &args, e);
 	else
-		rc = auth_device_allow(a, args.operand[1], args.operand[2], e);
+		rc = change(a, &args, verb == REVOKE, e);
 	auth_close(a);
-	if (!rc && !listing)
-		printf("device %s of %s %s\n", args.operand[2], args.operand[1],
-		       revoke ? "is revoked" : "may log in again: neap init on the device");
 	return rc;
 }

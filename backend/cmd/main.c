@@ -28,10 +28,15 @@ static const struct command commands[] = {
 	 "  list          all accounts\n"
 	 "  remove NAME   the account and its devices; its data in the store stays\n"
 	 "  --password-file FILE  read the password from FILE (its first line)\n"},
-	{"device", cmd_device, "list|revoke|allow USER [DEVICE]", "devices of an account",
+	{"device", cmd_device, "list|enrol|revoke|allow USER [DEVICE]", "devices of an account",
 	 "  list USER            its devices\n"
+	 "  enrol USER DEVICE    print a one-time code with which `neap init --code` binds DEVICE: "
+	 "no\n"
+	 "                       password is typed on it. A new one replaces the one before\n"
 	 "  revoke USER DEVICE   refuse it from now on; the others get a new key\n"
-	 "  allow USER DEVICE    a revoked device may log in again\n"},
+	 "  allow USER DEVICE    a revoked device may log in again\n\n"
+	 "  --valid TIME         of a code: 90m, 24h, 7d [24h]\n"
+	 "  --json               of a code: user, device, code, until_ms\n"},
 	{"status", cmd_status, "[--json]", "how the running backend does",
 	 "Look at broker.connected first, then at committer.trouble: what keeps it from\n"
 	 "committing, a full disk for instance.\n\n"

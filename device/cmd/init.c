@@ -13,14 +13,14 @@
 
 enum { PASSWORD_MAX = 1024 };
 
-enum { OPT_SERVER = 256, OPT_USER, OPT_DEVICE, OPT_CA, OPT_PASSWORD_FILE };
+enum { OPT_SERVER = 256, OPT_USER, OPT_DEVICE, OPT_CA, OPT_PASSWORD_FILE, OPT_CODE };
 
 struct args {
-	const char *db, *server, *user, *device, *ca_file, *password_file;
+	const char *db, *server, *user, *device, *ca_file, *password_file, *code;
 };
 
 /* One line from the terminal without echo, or from a pipe. */
-static int ask_password(struct buf *out, struct err *e)
+static int ask(const char *what, struct buf *out, struct err *e)
 {
 	struct termios before, quiet;
 	bool terminal = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &before) == 0;
@@ -29,7 +29,7 @@ static int ask_password(struct buf *out, struct err *e)
 	if (terminal) {
 		quiet = before;
 		quiet.c_lflag &= ~(tcflag_t)ECHO;
-		fprintf(stderr, "password: ");
+		fprintf(stderr, "%s: ", what);
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
 	}
 	const char *got = fgets(line, sizeof line, stdin);
@@ -38,8 +38,8 @@ static int ask_password(struct buf *out, struct err *e)
 		fputc('\n', stderr);
 	}
 	int rc = got ? buf_put(out, line, strlen(line))
-		     : err_set(e, NE_USAGE,
-			       "no password was given; type it, or give --password-file F");
+		     : err_set(e, NE_USAGE, "no %s was given; type it, or see neap init --help",
+			       what);
 	explicit_bzero(line, sizeof line);
 	return rc;
 }
@@ -53,18 +53,30 @@ static int read_option(const char *option, const char *file, struct buf *out, st
 	return rc ? err_set(e, rc, "%s: %s", option, why.text) : NE_OK;
 }
 
-static int read_password(const struct args *a, struct buf *out, struct err *e)
+static bool wants_code(const struct args *a)
 {
-	TRY(a->password_file ? read_option("--password-file", a->password_file, out, e)
-			     : ask_password(out, e));
+	return a->code != NULL;
+}
+
+/* The password, or the code: from where the options say. */
+static int read_secret(const struct args *a, struct buf *out, struct err *e)
+{
+	const char *what = wants_code(a) ? "code" : "password";
+
+	if (wants_code(a) && strcmp(a->code, "-") != 0)
+		TRY(buf_put(out, a->code, strlen(a->code)));
+	else if (a->password_file)
+		TRY(read_option("--password-file", a->password_file, out, e));
+	else
+		TRY(ask(what, out, e));
 	while (out->len > 0 && (out->at[out->len - 1] == '\n' || out->at[out->len - 1] == '\r'))
 		out->len--;
 	if (out->len == 0)
-		return err_set(e, NE_USAGE, "the password is empty");
+		return err_set(e, NE_USAGE, "the %s is empty", what);
 	TRY(buf_terminate(out));
 	return strlen((char *)out->at) == out->len
 		       ? NE_OK
-		       : err_set(e, NE_USAGE, "the password has a NUL byte in it");
+		       : err_set(e, NE_USAGE, "the %s has a NUL byte in it", what);
 }
 
 static int read_ca(const struct args *a, struct buf *out, struct err *e)
@@ -89,27 +101,28 @@ static int check_folder(const char *db, struct err *e)
 	return NE_OK;
 }
 
-static int bind(const struct args *a, struct err *e)
+static int bind(const struct args *a, struct bound *bound, struct err *e)
 {
-	struct buf password = {.max = PASSWORD_MAX}, ca = {.max = LOGIN_PEM_MAX};
+	struct buf secret = {.max = PASSWORD_MAX}, ca = {.max = LOGIN_PEM_MAX};
 	int rc = check_folder(a->db, e);
 
 	if (!rc)
 		rc = read_ca(a, &ca, e);
 	if (!rc)
-		rc = read_password(a, &password, e);
+		rc = read_secret(a, &secret, e);
 	if (!rc) {
 		const struct bind_request request = {
 			.db = a->db,
 			.server = a->server,
 			.user = a->user,
 			.device = a->device,
-			.password = (const char *)password.at,
+			.password = wants_code(a) ? NULL : (const char *)secret.at,
+			.code = wants_code(a) ? (const char *)secret.at : NULL,
 			.ca_pem = a->ca_file ? (const char *)ca.at : NULL,
 		};
-		rc = bind_database(&request, e);
+		rc = bind_database(&request, bound, e);
 	}
-	secret_free(&password);
+	secret_free(&secret);
 	buf_free(&ca);
 	return rc;
 }
@@ -122,9 +135,11 @@ static int run(int argc, char **argv)
 		{"device", required_argument, NULL, OPT_DEVICE},
 		{"ca", required_argument, NULL, OPT_CA},
 		{"password-file", required_argument, NULL, OPT_PASSWORD_FILE},
+		{"code", required_argument, NULL, OPT_CODE},
 		CMD_HELP,
 		{0},
 	};
+	struct bound bound;
 	struct args a = {0};
 	struct err e = {0};
 	int o, code;
@@ -146,6 +161,9 @@ static int run(int argc, char **argv)
 		case OPT_PASSWORD_FILE:
 			a.password_file = optarg;
 			break;
+		case OPT_CODE:
+			a.code = optarg;
+			break;
 		default:
 			return code;
 		}
@@ -153,13 +171,17 @@ static int run(int argc, char **argv)
 	if (argc - optind != 1)
 		return cmd_usage(&cmd_init, "give one database");
 	a.db = argv[optind];
-	if (!a.server || !a.user || !a.device)
-		return cmd_usage(&cmd_init, "--server, --user and --device are needed");
-	int rc = bind(&a, &e);
+	if (a.code && (a.user || a.device || a.password_file))
+		return cmd_usage(&cmd_init, "--code says for whom it is: no --user, --device or "
+					    "--password-file beside it");
+	if (!a.server || (!a.code && (!a.user || !a.device)))
+		return cmd_usage(&cmd_init,
+				 "--server is needed, and --code, or --user and --device");
+	int rc = bind(&a, &bound, &e);
 	if (rc)
 		return cmd_fail(&cmd_init, rc, &e);
-	printf("%s is bound to user %s, device %s. Next: neap track %s TABLE\n", a.db, a.user,
-	       a.device, a.db);
+	printf("%s is bound to user %s, device %s. Next: neap track %s TABLE\n", a.db,
+	       bound.user.at, bound.device.at, a.db);
 	return 0;
 }
 
@@ -167,7 +189,8 @@ const struct command cmd_init = {
 	.name = "init",
 	.run = run,
 	.line = "log in and bind a database to an account",
-	.help = "neap init DB --server URL --user U --device D [--ca F] [--password-file F]\n\n"
+	.help = "neap init DB --server URL --user U --device D [--ca F] [--password-file F]\n"
+		"neap init DB --server URL --code C [--ca F]\n\n"
 		"Logs in at the server and binds the database (made if it is missing) to user U, "
 		"as\n"
 		"device D. Keys and tokens go to DB.neap-secret, readable by you alone; the "
@@ -182,5 +205,10 @@ const struct command cmd_init = {
 		"  --ca F             PEM file with the CA that signed the login server's "
 		"certificate;\n"
 		"                     without it the system's certificates are trusted\n"
-		"  --password-file F  read the password from F instead of asking for it\n",
+		"  --password-file F  read the password from F instead of asking for it\n"
+		"  --code C           a one-time code instead of user, device and password, which "
+		"the\n"
+		"                     operator gets by `neapd device enrol`; \"-\" reads it from "
+		"standard\n"
+		"                     input, so that it does not show in the list of processes\n",
 };

@@ -32,7 +32,7 @@
  * - neap_poll_begin() binds the loop to its thread: neap_dispatch(), neap_stop() and neap_close()
  *   belong to that one until neap_stop(). From others neap_status(), neap_sync(), neap_track() and
  *   neap_untrack() work, and wait until the loop dispatches;
- * - neap_init(): one at a time for one database.
+ * - neap_init(), neap_enrol(): one at a time for one database.
  * "The loop" below is the thread of neap_start(), or the one that calls neap_dispatch(), or, while
  * nothing else syncs this database, the one inside neap_sync(). Callbacks are called from the loop,
  * with no lock held, after the transaction is committed that they tell of; a resolver is asked
@@ -83,8 +83,8 @@ const char *neap_version(void);
 /*
  * What was wrong in the calling thread's last call on `n`, and what to do next: one sentence. ""
  * after a success, and when this thread called for another handle since. `n` NULL: in this thread's
- * last call on any handle; so for a neap_open() that failed and for neap_init(). Never NULL; valid
- * until the next call of this thread.
+ * last call on any handle; so for a neap_open() that failed, for neap_init() and neap_enrol().
+ * Never NULL; valid until the next call of this thread.
  */
 const char *neap_error(const neap *n);
 
@@ -95,6 +95,12 @@ const char *neap_error(const neap *n);
  */
 int neap_init(const char *path, const char *server, const char *user, const char *password,
 	      const char *device, const char *ca_file);
+
+/*
+ * The same with a one-time code of the operator's (`neapd device enrol`) instead of user, password
+ * and device, which come with the answer: no password is ever typed on the device.
+ */
+int neap_enrol(const char *path, const char *server, const char *code, const char *ca_file);
 
 /*
  * Opens a database that neap_init() or `neap init` has bound. Starts nothing. On an error *out is

@@ -240,6 +240,11 @@ char *login_body(const char *user, const char *password, const char *device)
 		json_pack("{s:s, s:s, s:s}", "user", user, "password", password, "device", device));
 }
 
+char *login_enrol_body(const char *code, const char *attempt)
+{
+	return dump(json_pack("{s:s, s:s}", "code", code, "attempt", attempt));
+}
+
 char *login_refresh_body(const char *refresh)
 {
 	return dump(json_pack("{s:s}", "refresh_token", refresh));

@@ -1,5 +1,5 @@
 /*
- * What login and refresh return, and the strict reading of it. The request
+ * What login, enrolment and refresh return, and the strict reading of it. The request
  * bodies are built here, too; sending them is http.h's job.
  */
 #ifndef NEAP_DEVICE_SHELL_LOGIN_H
@@ -53,6 +53,7 @@ NEAP_CHECK int login_url(const char *server, const char *path, char out[static L
 
 /* Request bodies. The caller wipes and frees them (login_body_free). NULL when out of memory. */
 char *login_body(const char *user, const char *password, const char *device);
+char *login_enrol_body(const char *code, const char *attempt);
 char *login_refresh_body(const char *refresh);
 void login_body_free(char *body);
 

@@ -38,31 +38,52 @@ const char *neap_version(void)
 	return NEAP_VERSION;
 }
 
-int neap_init(const char *path, const char *server, const char *user, const char *password,
-	      const char *device, const char *ca_file)
+static int bind_with_ca(struct bind_request *request, const char *ca_file)
 {
 	struct err e = {0};
 	struct buf ca = {.max = LOGIN_PEM_MAX};
 
-	if (!path || !server || !user || !password || !device)
-		return api_done(NULL,
-				err_set(&e, NE_USAGE, "neap_init: only the CA's file may be NULL"),
-				&e);
 	int rc = ca_file ? file_read(ca_file, &ca, &e) : NE_OK;
 	if (!rc && ca_file)
 		rc = buf_terminate(&ca);
-	const struct bind_request request = {
+	request->ca_pem = ca_file ? (const char *)ca.at : NULL;
+	if (!rc)
+		rc = bind_database(request, NULL, &e);
+	buf_free(&ca);
+	return api_done(NULL, rc, &e);
+}
+
+static int only_ca_optional(const char *function)
+{
+	struct err e = {0};
+
+	return api_done(NULL, err_set(&e, NE_USAGE, "%s: only the CA's file may be NULL", function),
+			&e);
+}
+
+int neap_init(const char *path, const char *server, const char *user, const char *password,
+	      const char *device, const char *ca_file)
+{
+	struct bind_request request = {
 		.db = path,
 		.server = server,
 		.user = user,
 		.password = password,
 		.device = device,
-		.ca_pem = ca_file ? (const char *)ca.at : NULL,
 	};
-	if (!rc)
-		rc = bind_database(&request, &e);
-	buf_free(&ca);
-	return api_done(NULL, rc, &e);
+
+	if (!path || !server || !user || !password || !device)
+		return only_ca_optional("neap_init");
+	return bind_with_ca(&request, ca_file);
+}
+
+int neap_enrol(const char *path, const char *server, const char *code, const char *ca_file)
+{
+	struct bind_request request = {.db = path, .server = server, .code = code};
+
+	if (!path || !server || !code)
+		return only_ca_optional("neap_enrol");
+	return bind_with_ca(&request, ca_file);
 }
 
 static int open_handle(const char *path, neap **out, struct err *e)

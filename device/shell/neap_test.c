@@ -142,6 +142,10 @@ static void init_refuses_what_cannot_be(void **state)
 	assert_int_equal(neap_init(path, "https://127.0.0.1:1", "u", "p", "d", NULL),
 			 NEAP_UNREACHABLE);
 	assert_int_equal(neap_init(path, "https://127.0.0.1:1", "u", NULL, "d", NULL), NEAP_USAGE);
+	assert_int_equal(neap_enrol(path, "http://h", "ABCDE", NULL), NEAP_USAGE);
+	assert_int_equal(neap_enrol(path, "https://127.0.0.1:1", NULL, NULL), NEAP_USAGE);
+	assert_non_null(strstr(neap_error(NULL), "neap_enrol"));
+	assert_int_equal(neap_enrol(path, "https://127.0.0.1:1", "ABCDE", NULL), NEAP_UNREACHABLE);
 }
 
 /* ---- conflicts ---- */

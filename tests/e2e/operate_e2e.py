@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What an operator does and suffers: SQL under load, locks, a full disk, revocation, a second neapd."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -8,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BUILD, NEAPD, Stack, wait_for
+from harness import BUILD, NEAP, NEAPD, Stack, wait_for
 
 SETTINGS = "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT)"
 BLOBS = "CREATE TABLE blobs (id INTEGER PRIMARY KEY, b BLOB)"
@@ -119,6 +120,31 @@ class Operator(unittest.TestCase):
         self.assertEqual(thief.sql("SELECT value FROM settings"), [("before",)])
         for d in (d1, d2, thief):
             d.kill()
+
+    def test_a_device_is_bound_by_a_one_time_code(self):
+        stack = self.stack
+        stack.add_user("enrolled")
+        code = json.loads(stack.neapd("device", "enrol", "enrolled", "kiosk", "--json"))["code"]
+        where = ["--server", stack.env["NEAP_SERVER"], "--ca", stack.env["NEAP_CA"]]
+        d = stack.device("enrolled", "kiosk")
+        typed = subprocess.run([NEAP, "init", d.db, *where, "--code", "-"], input=code.lower() + "\n", capture_output=True, text=True, timeout=30)
+        self.assertEqual(typed.returncode, 0, typed.stderr)
+        self.assertIn("user enrolled, device kiosk", typed.stdout)
+        d.sql("CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT)")
+        d.neap("track", "settings")
+        d.sql("INSERT INTO settings VALUES ('a', '1')")
+        d.sync()
+        self.assertEqual(stack.sql("SELECT name, value FROM settings WHERE user_id = 'enrolled'"), [("a", "1")])
+
+        other = stack.device("enrolled", "thief")
+        self.assertIn("not good (any more)", other.neap("init", *where, "--code", code, code=4))
+        self.assertIn("no --user", other.neap("init", *where, "--code", code, "--user", "enrolled", code=2))
+        self.assertEqual(other.sql("SELECT count(*) FROM sqlite_schema"), [(0,)])
+        # A code of another account's does not take the database over.
+        stack.add_user("stranger")
+        code = stack.neapd("device", "enrol", "stranger", "kiosk", "--valid", "5m").strip()
+        self.assertIn("belongs to user 'enrolled'", d.neap("init", *where, "--code", code, code=None))
+        d.sync()
 
     def test_a_second_neapd_is_refused_and_harms_nothing(self):
         before = self.stack.status()
