@@ -21,7 +21,7 @@
  *   the names of the constants stay, so a rename can be told from a drop.
  */
 
-static const char *const suffixes[] = {"ins", "upd", "key", "del", "bin", "bup"};
+static const char *const suffixes[] = {"ins", "upd", "key", "del", "bin", "bup", "xin", "xup"};
 
 static const char *type_of(enum shape_affinity a)
 {
@@ -333,19 +333,124 @@ static int put_candidate_trigger(const struct marks_spec *m, const char *suffix,
 	return buf_printf(out, "END;\n");
 }
 
+/* An INTEGER PRIMARY KEY left to SQLite reads as -1 in a BEFORE INSERT trigger. */
+static bool key_is_known(const struct marks_spec *m)
+{
+	return m->n_key > 1 || m->key[0].affinity != AFF_INTEGER;
+}
+
 static int put_triggers(const struct marks_spec *m, struct buf *out)
 {
-	/* An INTEGER PRIMARY KEY left to SQLite reads as -1 in a BEFORE INSERT trigger. */
-	bool key_is_known = m->n_key > 1 || m->key[0].affinity != AFF_INTEGER;
-
 	TRY(put_insert_trigger(m, out));
 	TRY(put_update_trigger(m, out));
 	TRY(put_key_trigger(m, out));
 	TRY(put_delete_trigger(m, out));
 	if (m->n_unique == 0)
 		return NE_OK;
-	TRY(put_candidate_trigger(m, "bin", "BEFORE INSERT", key_is_known ? "NEW" : NULL, out));
+	TRY(put_candidate_trigger(m, "bin", "BEFORE INSERT", key_is_known(m) ? "NEW" : NULL, out));
 	return put_candidate_trigger(m, "bup", "BEFORE UPDATE", "OLD", out);
+}
+
+/* The key of the row that the statement itself writes, if it is known. */
+static int put_self(const struct marks_spec *m, const char *self, struct buf *out)
+{
+	for (unsigned i = 0; self && i < m->n_key; i++) {
+		TRY(buf_printf(out, ", "));
+		TRY(put_ref(out, self, m->key[i].name));
+		TRY(buf_printf(out, " AS neap_k%u", i));
+	}
+	return NE_OK;
+}
+
+static int put_not_self(const struct marks_spec *m, const char *of, struct buf *out)
+{
+	TRY(buf_printf(out, "NOT ("));
+	for (unsigned i = 0; i < m->n_key; i++) {
+		TRY(buf_printf(out, "%s", i ? " AND " : ""));
+		TRY(put_ref(out, of, m->key[i].name));
+		TRY(buf_printf(out, " IS neap_n.neap_k%u", i));
+	}
+	return buf_printf(out, ") AND ");
+}
+
+static int put_slice(struct buf *out, struct slice s)
+{
+	return buf_put(out, s.at, s.len);
+}
+
+/*
+ * The new row is a subquery under the table's own name, so that the parts of the index mean it
+ * there and the row in the way outside. It names NEW inside one that has no FROM, where no column
+ * of a table called new can be meant. CROSS JOIN: the new row first, then the index.
+ */
+static int put_index_new_row(const struct marks_spec *m, const struct marks_index *x,
+			     const char *self, struct buf *out)
+{
+	TRY(buf_printf(out, " FROM (SELECT "));
+	TRY(put_slice(out, x->values));
+	for (unsigned i = 0; self && i < m->n_key; i++)
+		TRY(buf_printf(out, ", neap_k%u", i));
+	TRY(buf_printf(out, " FROM (SELECT NULL AS neap_row"));
+	TRY(put_slice(out, x->columns));
+	TRY(put_self(m, self, out));
+	TRY(buf_printf(out, ") AS "));
+	TRY(sql_put_name(out, m->table));
+	if (x->when.len) {
+		TRY(buf_printf(out, " WHERE "));
+		TRY(put_slice(out, x->when));
+	}
+	TRY(buf_printf(out, ") AS neap_n CROSS JOIN "));
+	TRY(sql_put_name(out, m->table));
+	TRY(buf_printf(out, " AS "));
+	return sql_put_name(out, m->table);
+}
+
+static int put_index_candidates(const struct marks_spec *m, const struct marks_index *x,
+				const char *self, struct buf *out)
+{
+	struct buf name = {.max = 4 * LIMIT_NAME};
+	int rc = sql_put_name(&name, m->table);
+	const char *of;
+
+	rc = rc ? rc : buf_terminate(&name);
+	of = (const char *)name.at;
+	rc = rc ? rc : put_insert_into(m, out);
+	rc = rc ? rc : buf_printf(out, "SELECT ");
+	rc = rc ? rc : put_key(m, of, out);
+	rc = rc ? rc : buf_printf(out, ", %d, ", MARK_CANDIDATE);
+	rc = rc ? rc : put_clock(m, out);
+	rc = rc ? rc : put_index_new_row(m, x, self, out);
+	rc = rc ? rc : buf_printf(out, " WHERE ");
+	rc = rc ? rc : put_slice(out, x->match);
+	rc = rc ? rc : buf_printf(out, " AND ");
+	rc = rc || !self ? rc : put_not_self(m, of, out);
+	rc = rc ? rc : put_key_not_null(m, of, out);
+	rc = rc ? rc : put_on_conflict(m, out);
+	buf_free(&name);
+	return rc;
+}
+
+static int put_index_trigger(const struct marks_spec *m, const char *suffix, const char *event,
+			     const char *self, const struct marks_index *index, size_t n,
+			     struct buf *out)
+{
+	TRY(put_head(m, suffix, event, out));
+	if (m->guard_sql)
+		TRY(buf_printf(out, " WHEN (%s)", m->guard_sql));
+	TRY(buf_printf(out, " BEGIN\n"));
+	for (size_t i = 0; i < n; i++)
+		TRY(put_index_candidates(m, &index[i], self, out));
+	return buf_printf(out, "END;\n");
+}
+
+static int put_index_triggers(const struct marks_spec *m, const struct marks_index *index, size_t n,
+			      struct buf *out)
+{
+	if (n == 0)
+		return NE_OK;
+	TRY(put_index_trigger(m, "xin", "BEFORE INSERT", key_is_known(m) ? "NEW" : NULL, index, n,
+			      out));
+	return put_index_trigger(m, "xup", "BEFORE UPDATE", "OLD", index, n, out);
 }
 
 static int put_table(const struct marks_spec *m, struct buf *out)
@@ -389,6 +494,14 @@ int marks_create_triggers_sql(const struct marks_spec *m, struct buf *out, struc
 	size_t len = out->len;
 
 	return finish(m, put_triggers(m, out), out, len, e);
+}
+
+int marks_create_index_triggers_sql(const struct marks_spec *m, const struct marks_index *index,
+				    size_t n, struct buf *out, struct err *e)
+{
+	size_t len = out->len;
+
+	return finish(m, put_index_triggers(m, index, n, out), out, len, e);
 }
 
 int marks_drop_triggers_sql(const struct marks_spec *m, struct buf *out, struct err *e)

@@ -19,8 +19,11 @@
  * A key that changes only in spelling ('a' to 'A' under NOCASE) is MARK_EXIST: the row in the table
  * has the new spelling, the mark may have the old one.
  *
- * REPLACE through a UNIQUE index that is partial, on an expression or of another collation than its
- * column's is seen only with recursive_triggers on.
+ * What struct shape_unique can say of a UNIQUE index is columns, compared as the columns are. What
+ * REPLACE displaces through any other one (partial, on an expression or a generated column, of
+ * another collation, or with a NOT NULL column whose DEFAULT takes the place of a NULL) is seen
+ * with the triggers of marks_create_index_triggers_sql. A DEFAULT drawn at random is taken to hit
+ * no row that is there.
  *
  * ALTER TABLE … RENAME COLUMN, RENAME TO and, with clock_from, DROP COLUMN work with the triggers
  * in place, and go on marking by the column's index as it was. A column added or renamed since the
@@ -56,6 +59,17 @@ struct marks_spec {
 	const char *guard_sql; /* capture only while this holds; NULL: always */
 };
 
+/*
+ * SQL of one UNIQUE index that struct shape_unique cannot say. In `values` and `where`, and in
+ * `match` for the row in the way, the table's columns stand by their names.
+ */
+struct marks_index {
+	struct slice columns; /* of the new row, what the index is over: NEW."a" AS "a", … */
+	struct slice values;  /* its parts: (a) AS neap_0, (lower(b)) AS neap_1, … */
+	struct slice when;    /* new rows that may displace another; empty: all */
+	struct slice match;   /* (a) = neap_n.neap_0 COLLATE "BINARY" AND … */
+};
+
 /* CREATE TABLE of the mark table. */
 NEAP_CHECK int marks_create_table_sql(const struct marks_spec *m, struct buf *out, struct err *e);
 /*
@@ -65,7 +79,11 @@ NEAP_CHECK int marks_create_table_sql(const struct marks_spec *m, struct buf *ou
  */
 NEAP_CHECK int marks_create_triggers_sql(const struct marks_spec *m, struct buf *out,
 					 struct err *e);
-/* DROP TRIGGER IF EXISTS for each of them. */
+/* The candidates of such indexes: two triggers more, or none for none. */
+NEAP_CHECK int marks_create_index_triggers_sql(const struct marks_spec *m,
+					       const struct marks_index *index, size_t n,
+					       struct buf *out, struct err *e);
+/* DROP TRIGGER IF EXISTS for each of all these. */
 NEAP_CHECK int marks_drop_triggers_sql(const struct marks_spec *m, struct buf *out, struct err *e);
 
 #endif

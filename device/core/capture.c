@@ -13,9 +13,13 @@
 const char capture_clock_sql[] = "(SELECT " CLOCK " FROM neap_clock)";
 
 /* In the order in which they are created and compared. */
-static const char *const suffixes[] = {"ins", "upd", "key", "del", "bin", "bup"};
+static const char *const suffixes[] = {"ins", "upd", "key", "del", "bin", "bup", "xin", "xup"};
 
-enum { N_SUFFIX = sizeof suffixes / sizeof *suffixes, SQL_MAX_BYTES = 1 << 20 };
+enum {
+	N_SUFFIX = sizeof suffixes / sizeof *suffixes,
+	INDEX_SUFFIX = N_SUFFIX - 2, /* from here on they are for indexes */
+	SQL_MAX_BYTES = 1 << 20,
+};
 
 struct marks_spec capture_marks_spec(const struct shape *s, const char *name)
 {
@@ -301,12 +305,12 @@ static int put_installed(struct db *db, const char *trigger, struct slice table,
 	return rc ? err_set(e, rc, "the text of trigger %s does not fit", trigger) : NE_OK;
 }
 
-int capture_installed_sql(struct db *db, const char *name, struct slice table, struct buf *out,
-			  struct err *e)
+int capture_installed_sql(struct db *db, const char *name, struct slice table, bool index,
+			  struct buf *out, struct err *e)
 {
 	char trigger[48];
 
-	for (int i = 0; i < N_SUFFIX; i++) {
+	for (int i = index ? INDEX_SUFFIX : 0; i < (index ? N_SUFFIX : INDEX_SUFFIX); i++) {
 		snprintf(trigger, sizeof trigger, "%s_%s", name, suffixes[i]);
 		TRY(put_installed(db, trigger, table, out, e));
 	}
@@ -338,6 +342,8 @@ int capture_install(struct db *db, const struct shape *s, int64_t id, const char
 
 	TRY(capture_drop_triggers(db, name, e));
 	rc = capture_triggers_sql(s, id, name, &sql, e);
+	if (!rc)
+		rc = capture_index_triggers_sql(db, s, name, &sql, e);
 	if (!rc && sql.len)
 		rc = capture_exec(db, &sql, e);
 	buf_free(&sql);

@@ -21,7 +21,15 @@ NEAP_CHECK int capture_table_sql(const struct shape *s, const char *name, struct
 /* The CREATE TRIGGER statements of table `id`, each ending in ";\n", as SQLite keeps them. */
 NEAP_CHECK int capture_triggers_sql(const struct shape *s, int64_t id, const char *name,
 				    struct buf *out, struct err *e);
-/* The same as SQLite keeps them after the columns of the table were renamed from `fallback`. */
+/*
+ * Those for UNIQUE indexes that the shape cannot say, from the catalogue; nothing where there are
+ * none. NE_USAGE: an index through which REPLACE may remove rows that no trigger can see; the
+ * sentence says which and why. NE_LIMIT: too many indexes or parts.
+ */
+NEAP_CHECK int capture_index_triggers_sql(struct db *db, const struct shape *s, const char *name,
+					  struct buf *out, struct err *e);
+/* capture_triggers_sql as SQLite keeps it after the columns of the table were renamed from
+ * `fallback`. */
 NEAP_CHECK int capture_triggers_since_sql(const struct shape *s, const struct shape_col *fallback,
 					  int64_t id, const char *name, struct buf *out,
 					  struct err *e);
@@ -36,9 +44,12 @@ NEAP_CHECK int capture_installed_columns(struct db *db, const char *name, uint16
 /* The table that the triggers are on; empty if there are none. Memory from `a`. */
 NEAP_CHECK int capture_installed_table(struct db *db, const char *name, struct arena *a,
 				       struct slice *out, struct err *e);
-/* The same of what is installed on table `table` now; missing ones are missing from it. */
+/*
+ * The triggers installed on table `table` now; missing ones are missing from it. `index`: those
+ * for indexes that the shape cannot say, instead of the others.
+ */
 NEAP_CHECK int capture_installed_sql(struct db *db, const char *name, struct slice table,
-				     struct buf *out, struct err *e);
+				     bool index, struct buf *out, struct err *e);
 NEAP_CHECK int capture_drop_triggers(struct db *db, const char *name, struct err *e);
 /* Drops what is there and creates the triggers of `s`. */
 NEAP_CHECK int capture_install(struct db *db, const struct shape *s, int64_t id, const char *name,

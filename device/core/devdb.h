@@ -55,9 +55,9 @@ struct tracked {
 	struct slice encoded_shape;
 	int priority; /* 0 first … 9; class of a cut */
 	struct policy policy;
-	bool capture_ok; /* triggers are there and as they should be */
-	char marks[32];	 /* name of the mark table (merge) or number table (append) */
-	char reason[96]; /* why capture_ok is false */
+	bool capture_ok;  /* triggers are there and as they should be */
+	char marks[32];	  /* name of the mark table (merge) or number table (append) */
+	char reason[256]; /* why capture_ok is false */
 	struct pending_seen seen;
 	int64_t swept_to; /* of the numbers kept: cut_settle looks for rows that are gone after it
 			   */

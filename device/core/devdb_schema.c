@@ -17,6 +17,7 @@ struct look {
 	struct shape was;	 /* as stored, under the names that its columns have by now */
 	int to[LIMIT_COLUMNS];	 /* column of `was` → of `now`; −1 dropped */
 	int from[LIMIT_COLUMNS]; /* column of `now` → of `was`; −1 added */
+	char why[sizeof((struct tracked *)0)->reason]; /* it cannot be synced; empty: no word */
 	struct buf sql;
 };
 
@@ -91,6 +92,8 @@ static int read_now(struct look *l, bool *there, struct err *e)
 		snprintf(name, sizeof name, "%.*s", (int)names[i].len, (const char *)names[i].at);
 		rc = track_read_shape(l->d->db, name, &o, &l->d->schema, &l->now, &why);
 	}
+	if (rc == NE_USAGE)
+		snprintf(l->why, sizeof l->why, "%.255s", why.text);
 	if (rc == NE_NOT_FOUND || rc == NE_LIMIT || rc == NE_USAGE || rc == NE_MALFORMED)
 		return NE_OK;
 	if (rc)
@@ -166,12 +169,62 @@ static int triggers_intact(struct look *l, bool *yes, struct err *e)
 					    e);
 
 	if (!rc)
-		rc = capture_installed_sql(l->d->db, l->t->marks, l->now.name, &have, e);
+		rc = capture_installed_sql(l->d->db, l->t->marks, l->now.name, false, &have, e);
 	if (!rc)
 		*yes = slice_eq(buf_slice(&want), buf_slice(&have));
 	buf_free(&want);
 	buf_free(&have);
 	return rc;
+}
+
+/* Column `was` of a constraint, counted over key and others, as it counts now; LIMIT_COLUMNS gone.
+ */
+static int column_now(const struct look *l, uint16_t was)
+{
+	if (was < l->was.n_key)
+		return was;
+	int to = l->to[was - l->was.n_key];
+	return to < 0 ? LIMIT_COLUMNS : to + l->now.n_key;
+}
+
+/*
+ * The same of those for UNIQUE indexes that the shape cannot say. *lacking: one is on the table
+ * through which REPLACE may have removed rows unseen.
+ */
+static int index_triggers_intact(struct look *l, bool *yes, bool *lacking, struct err *e)
+{
+	struct buf want = {.max = SQL_MAX_BYTES}, have = {.max = SQL_MAX_BYTES};
+	int rc = capture_index_triggers_sql(l->d->db, &l->now, l->t->marks, &want, e);
+
+	if (!rc)
+		rc = capture_installed_sql(l->d->db, l->t->marks, l->now.name, true, &have, e);
+	*yes = !rc && slice_eq(buf_slice(&want), buf_slice(&have));
+	*lacking = !rc && !*yes && want.len;
+	buf_free(&want);
+	buf_free(&have);
+	return rc;
+}
+
+/* A constraint that the triggers do not know yet, of columns that were there. */
+static bool unique_is_new(const struct look *l)
+{
+	bool any = false;
+
+	for (uint16_t i = 0; l->now.kind == SHAPE_MERGE && i < l->now.n_unique; i++) {
+		const struct shape_unique *u = &l->now.unique[i];
+		bool known = false;
+
+		for (uint16_t k = 0; !known && k < l->was.n_unique; k++) {
+			const struct shape_unique *v = &l->was.unique[k];
+			bool same = u->n == v->n;
+
+			for (uint16_t c = 0; same && c < u->n; c++)
+				same = u->col[c] == column_now(l, v->col[c]);
+			known = same;
+		}
+		any |= !known;
+	}
+	return any;
 }
 
 /* ---- marks of a merge table ---- */
@@ -433,7 +486,7 @@ static int take_anew(struct look *l, struct err *e)
 
 static int gone(struct look *l, struct err *e)
 {
-	broken(l->t, "the table is gone, or is not what Neap can sync any more");
+	broken(l->t, *l->why ? l->why : "the table is gone, or is not what Neap can sync any more");
 	if (l->t->shape.kind != SHAPE_MERGE || l->t->shape.direction != DIR_BOTH)
 		return NE_OK;
 	/* What comes meanwhile is not applied: known is how far it had come. */
@@ -442,7 +495,7 @@ static int gone(struct look *l, struct err *e)
 
 static int look_at(struct look *l, struct err *e)
 {
-	bool there, intact, same;
+	bool there, intact, index_intact, lacking, same;
 
 	TRY(read_now(l, &there, e));
 	if (!there)
@@ -454,10 +507,11 @@ static int look_at(struct look *l, struct err *e)
 	map_columns(l);
 	collate_as_now(l);
 	TRY(triggers_intact(l, &intact, e));
-	if (!intact)
+	TRY(index_triggers_intact(l, &index_intact, &lacking, e));
+	if (!intact || lacking || unique_is_new(l))
 		return same_key(&l->now, &l->t->shape, true) ? take_rebuilt(l, e) : take_anew(l, e);
 	TRY(as_stored(l, &same, e));
-	return same ? NE_OK : take_altered(l, e);
+	return same && index_intact ? NE_OK : take_altered(l, e);
 }
 
 int devdb_check_table(struct devdb *d, struct tracked *t, struct err *e)

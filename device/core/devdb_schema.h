@@ -10,13 +10,14 @@ bool devdb_name_eq(struct slice a, struct slice b); /* ASCII case folded */
  * Compares table `t` and its triggers with what was stored when it was last looked at, and brings
  * capture in order, in the transaction of the caller:
  *
- * - ADD, DROP, RENAME COLUMN, CREATE UNIQUE INDEX: marks follow their columns; what was written to
+ * - ADD, DROP, RENAME COLUMN, DROP INDEX: marks follow their columns; what was written to
  *   an added column is marked, and so are all values of a renamed one, which is a new one to all
  *   others, with stamp 0 where no mark was pending.
  * - RENAME TO, or a key's column renamed: the same rows under another name: all are marked as
  *   inserts, with stamp 0 where no mark was pending.
  * - The triggers are missing or others (create, copy, drop, rename; DROP TRIGGER): they are
- *   installed again, and the table is to be compared whole with the server (neap_catchup).
+ *   installed again, and the table is to be compared whole with the server (neap_catchup). So it
+ *   is after CREATE UNIQUE INDEX: REPLACE may have removed rows through it that nothing saw.
  * - The key is another one: another table; it is tracked anew.
  * - The table is gone, or cannot be synced any more: t->capture_ok is false until it is back, and
  *   then it is compared. So is an append table whose rows go by numbers given at capture, until

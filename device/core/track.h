@@ -17,7 +17,8 @@ struct track_options {
  * rows that are there as inserts with stamp 0 (append: takes them as pending), all in one
  * transaction. Tracking it again changes options and reinstalls capture. Errors: NE_NOT_FOUND (no
  * such table, or it is a view, or has no declared primary key: the sentence says how to add one),
- * NE_LIMIT (columns, tables), NE_USAGE (a name Neap keeps for itself).
+ * NE_LIMIT (columns, tables), NE_USAGE (a name Neap keeps for itself; a UNIQUE
+ * index that hides from triggers what REPLACE removes).
  */
 NEAP_CHECK int track_table(struct devdb *d, const char *table, const struct track_options *o,
 			   struct err *e);

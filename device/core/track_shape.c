@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/core/capture.h"
 #include "device/core/track.h"
 
 /* What reading one table's shape needs on its way. */
@@ -323,6 +324,16 @@ static int read_indexes(struct reader *r, struct err *e)
 	return NE_OK;
 }
 
+/* NE_USAGE if there is one that capture cannot see through. */
+static int check_indexes(struct db *db, const struct shape *s, struct err *e)
+{
+	struct buf sql = {.max = 1 << 20};
+	int rc = capture_index_triggers_sql(db, s, "neap_m0", &sql, e);
+
+	buf_free(&sql);
+	return rc;
+}
+
 int track_read_shape(struct db *db, const char *table, const struct track_options *o,
 		     struct arena *a, struct shape *out, struct err *e)
 {
@@ -337,6 +348,7 @@ int track_read_shape(struct db *db, const char *table, const struct track_option
 	s.name = slice_str(r.table);
 	s.key_is_number = o->append && s.n_key == 1 && !r.without_rowid && !*r.key_index;
 	TRY(shape_check(&s, e));
+	TRY(check_indexes(db, &s, e));
 	*out = s;
 	return NE_OK;
 }

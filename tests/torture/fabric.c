@@ -176,10 +176,18 @@ static void track_all(struct world *w, struct device *d)
 		struct track_options o = {.append = w->table[i].append,
 					  .priority = w->table[i].append ? 7 : 5};
 		struct err e = {0};
+		int rc;
 
-		if (!w->table[i].untracked)
-			ok(w, track_table(engine_devdb(d->en), w->table[i].name, &o, &e), &e,
-			   d->name, "track");
+		if (w->table[i].untracked)
+			continue;
+		rc = track_table(engine_devdb(d->en), w->table[i].name, &o, &e);
+		if (rc == NE_USAGE && strstr(e.text, "cannot be synced")) {
+			/* Never silent: what capture cannot see through is refused, everywhere. */
+			note_feature(w, F_index_refused);
+			w->table[i].untracked = true;
+			continue;
+		}
+		ok(w, rc, &e, d->name, "track");
 	}
 }
 

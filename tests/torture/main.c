@@ -61,7 +61,7 @@ static const unsigned char weights[S_COUNT] = {[S_insert] = 20,
 
 struct options {
 	uint64_t first, last, statements;
-	bool verbose, careful, keep, odd_unique;
+	bool verbose, careful, keep;
 };
 
 void torture_fail(struct world *w, const char *fmt, ...)
@@ -298,7 +298,6 @@ static bool run_seed(uint64_t seed, const struct options *o, struct totals *tota
 			    .now_ms = 1790000000000,
 			    .verbose = o->verbose,
 			    .careful = o->careful,
-			    .odd_unique = o->odd_unique,
 			    .schema = {.max = 1 << 20},
 			    .log = {.max = LOG_MAX},
 			    .why = {.max = 1 << 16}};
@@ -346,14 +345,9 @@ static bool report_kinds(const char *what, const char *const *name, const uint64
 	return all;
 }
 
-static bool report(struct totals *t, bool odd_unique)
+static bool report(struct totals *t)
 {
-	static const enum feature odd[] = {F_unique_generated, F_index_partial_unique,
-					   F_index_expression_unique, F_index_collation_unique};
-
 	bool must = t->statements >= ALL_KINDS_FROM;
-	for (size_t i = 0; i < sizeof odd / sizeof *odd && !odd_unique; i++)
-		t->feature[odd[i]]++; /* not asked for */
 	bool all = report_kinds("statements", statement_name, t->run, t->worked, S_COUNT, must);
 
 	all &= report_kinds("tables", feature_name, t->feature, NULL, F_COUNT, must);
@@ -401,8 +395,6 @@ static bool options(int argc, char **argv, struct options *o)
 				return false;
 		} else if (strcmp(argv[i], "-v") == 0) {
 			o->verbose = true;
-		} else if (strcmp(argv[i], "--odd-unique") == 0) {
-			o->odd_unique = true;
 		} else if (strcmp(argv[i], "--keep") == 0) {
 			o->keep = true;
 		} else if (strcmp(argv[i], "--careful") == 0) {
@@ -429,5 +421,5 @@ int main(int argc, char **argv)
 	}
 	for (uint64_t seed = o.first; seed <= o.last && good; seed++)
 		good = run_seed(seed, &o, &totals);
-	return report(&totals, o.odd_unique) && good ? 0 : 1;
+	return report(&totals) && good ? 0 : 1;
 }

@@ -144,6 +144,16 @@ static void put_unique_clause(struct world *w, struct buf *b)
 	}
 }
 
+/* What takes the place of a NULL; of the column's own type, or of one that it converts. */
+static const char *default_of(struct world *w, const struct column *c)
+{
+	if (chance(w, 500))
+		return "7";
+	return strstr(c->type, "TEXT") || strstr(c->type, "CHAR")   ? "\"t7\""
+	       : strstr(c->type, "REAL") || strstr(c->type, "DOUB") ? "7.0"
+								    : "(3 + 4)";
+}
+
 static void put_column_options(struct world *w, struct table *t, struct column *c, struct buf *b)
 {
 	/* Where two things are wrong with a row of a STRICT table, a trigger changes which is told.
@@ -166,7 +176,7 @@ static void put_column_options(struct world *w, struct table *t, struct column *
 			note_feature(w, F_not_null_replace);
 			put(b, " ON CONFLICT REPLACE");
 		}
-		put(b, " DEFAULT 7");
+		put(b, " DEFAULT %s", default_of(w, c));
 	} else if (chance(w, 150)) {
 		note_feature(w, F_default_value);
 		put(b, " DEFAULT %s", chance(w, 500) ? "'dflt'" : "(1 + 1.5)");
@@ -177,8 +187,6 @@ static void put_column_options(struct world *w, struct table *t, struct column *
 		put_name(b, c->name);
 		put(b, " IS NOT 3)");
 	}
-	if (not_null && !w->odd_unique)
-		return;
 	if (chance(w, 100)) {
 		note_feature(w, F_unique_nocase);
 		put(b, " COLLATE NOCASE UNIQUE");
@@ -203,7 +211,7 @@ static void put_generated(struct world *w, struct table *t, struct buf *b, unsig
 	put_name(b, of->name);
 	put(b, "%s) %s", chance(w, 500) ? " || '-'" : "", stored ? "STORED" : "VIRTUAL");
 	note_feature(w, stored ? F_generated_stored : F_generated_virtual);
-	if (w->odd_unique && chance(w, 200)) {
+	if (chance(w, 200)) {
 		note_feature(w, F_unique_generated);
 		put(b, " UNIQUE");
 	}
@@ -259,7 +267,7 @@ static void put_indexes(struct world *w, struct table *t, struct buf *b, unsigne
 {
 	static const enum feature kinds[] = {F_index_plain, F_index_partial_unique,
 					     F_index_expression_unique, F_index_collation_unique};
-	enum feature f = w->odd_unique ? PICK(w, kinds) : F_index_plain;
+	enum feature f = PICK(w, kinds);
 
 	if (!chance(w, 350) || t->n_col == t->n_key)
 		return;

@@ -62,7 +62,7 @@ extern const char *const statement_name[S_COUNT];
 	X(key_triple) X(key_index_collation) X(key_conflict_clause) X(without_rowid) X(strict) \
 	X(wide) X(not_null) X(not_null_replace) X(check) X(default_value) X(unique) \
 	X(unique_clause) X(unique_pair) X(unique_nocase) X(unique_generated) X(index_plain) \
-	X(index_partial_unique) X(index_expression_unique) X(index_collation_unique) \
+	X(index_partial_unique) X(index_expression_unique) X(index_collation_unique) X(index_refused) \
 	X(generated_virtual) X(generated_stored) X(odd_names) X(foreign_key) \
 	X(foreign_key_deferred) X(foreign_key_self) X(trigger_audit) X(trigger_own_row) \
 	X(trigger_other_table) X(trigger_raise) X(trigger_ignore) X(trigger_before) X(view) \
@@ -115,8 +115,7 @@ struct world {
 	uint64_t now_ms;
 	char dir[64];
 	bool verbose, careful;
-	bool odd_unique; /* constraints that REPLACE may break unseen, see protocol/marks.h */
-	bool utf16;	 /* files of devices; their text is well-formed then, as it is converted */
+	bool utf16; /* files of devices; their text is well-formed then, as it is converted */
 
 	unsigned n_table;
 	struct table table[TABLES];
