@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "device/shell/cert_time.h"
 #include "device/shell/node_internal.h"
 
 enum { PLAIN_MAX = LIMIT_MESSAGE + 1024 };
@@ -57,6 +58,7 @@ static int fill(struct node *n, const char *db, struct err *e)
 	n->dev = st.st_dev;
 	n->ino = st.st_ino;
 	TRY(secret_load(n->paths.secret, n->secret, e));
+	cert_time_heard(n->secret->grant.server_ms);
 	TRY(check_identity(n, e));
 	TRY(node_link_open(n, e));
 	TRY(control_new(&n->control, &n->paths, node_request, n, e));

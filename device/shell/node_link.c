@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/shell/cert_time.h"
 #include "device/shell/node_internal.h"
 
 static uint32_t random_u32(void *ctx)
@@ -64,6 +65,7 @@ static int take_grant(struct node *n, const struct grant *g, struct err *e)
 	crypt_free(n->crypt);
 	n->secret = s;
 	n->crypt = crypt;
+	cert_time_heard(g->server_ms);
 	return NE_OK;
 }
 
@@ -301,6 +303,7 @@ void node_secret_changed(struct node *n)
 	crypt_free(n->crypt);
 	n->secret = s;
 	n->crypt = crypt;
+	cert_time_heard(s->grant.server_ms);
 	http_cancel(n->http, n);
 	n->down_due = n->engine_up;
 	n->link->disconnect(n->link);

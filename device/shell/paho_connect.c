@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "device/shell/cert_time.h"
 #include "device/shell/paho_internal.h"
 
 /*
@@ -133,6 +134,7 @@ static int start_connect(struct paho *p, struct err *e)
 	if (MQTTProperties_add(&properties, &expiry))
 		return err_set(e, NE_MEMORY, "out of memory");
 	atomic_store(&p->reason, 0);
+	(void)cert_time_update();
 	int rc = MQTTAsync_connect(p->client, &c);
 	MQTTProperties_free(&properties);
 	if (rc != MQTTASYNC_SUCCESS)
