@@ -66,6 +66,11 @@ struct f_set {
 	uint64_t cut;	 /* random, never 0 */
 	uint64_t flags;
 	uint64_t captured; /* site in the identity of its append rows; 0: the set's own */
+	/*
+	 * Of the user's seqs, the newest that its writer may have seen: what has a later one was
+	 * written without knowing of it (J7).
+	 */
+	uint64_t seen;
 	struct slice rows; /* rows_encode with home = site */
 };
 

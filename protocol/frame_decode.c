@@ -117,8 +117,8 @@ static int get_hello(struct reader *r, struct f_hello *f)
 
 static int get_set(struct reader *r, struct f_set *f)
 {
-	if (r->fields != SET_SHORT_FIELDS && r->fields != SET_FIELDS &&
-	    r->fields != SET_CAPTURED_FIELDS)
+	if (r->fields != SET_SHORT_FIELDS && r->fields != SET_SEEN_FIELDS &&
+	    r->fields != SET_FIELDS && r->fields != SET_CAPTURED_FIELDS)
 		return NE_MALFORMED;
 	TRY(get_id(r, &f->site));
 	TRY(get_id(r, &f->number));
@@ -127,6 +127,9 @@ static int get_set(struct reader *r, struct f_set *f)
 	f->prev = f->number - 1;
 	if (r->fields == SET_SHORT_FIELDS)
 		return 0;
+	if (r->fields == SET_SEEN_FIELDS)
+		return get_id(r, &f->seen);
+	TRY(get(r, &f->seen));
 	TRY(get(r, &f->prev));
 	TRY(get(r, &f->flags));
 	if (r->fields == SET_CAPTURED_FIELDS) {

@@ -57,20 +57,30 @@ static int put_hello(struct buf *out, const struct f_hello *f)
 }
 
 /*
- * The usual set follows the number before it and has no flags: two fields that are left out. One
- * more is there only where append rows were captured under an earlier site.
+ * The usual set follows the number before it and has no flags: two fields that are left out, and
+ * `seen` with them where it is 0. One more is there only where append rows were captured under an
+ * earlier site.
  */
+static uint64_t set_fields(const struct f_set *f)
+{
+	if (f->captured)
+		return SET_CAPTURED_FIELDS;
+	if (f->prev != f->number - 1 || f->flags)
+		return SET_FIELDS;
+	return f->seen ? SET_SEEN_FIELDS : SET_SHORT_FIELDS;
+}
+
 static int put_set(struct buf *out, const struct f_set *f)
 {
-	bool usual = f->prev == f->number - 1 && f->flags == 0 && !f->captured;
+	uint64_t fields = set_fields(f);
 	const uint64_t v[] = {f->site, f->number, f->cut};
-	TRY(open_frame(out, FRAME_SET,
-		       usual	     ? SET_SHORT_FIELDS
-		       : f->captured ? SET_CAPTURED_FIELDS
-				     : SET_FIELDS));
+	TRY(open_frame(out, FRAME_SET, fields));
 	TRY(put_all(out, v, 3));
 	TRY(cbor_put_bytes(out, f->rows));
-	if (usual)
+	if (fields == SET_SHORT_FIELDS)
+		return 0;
+	TRY(put(out, f->seen));
+	if (fields == SET_SEEN_FIELDS)
 		return 0;
 	TRY(put(out, f->prev));
 	TRY(put(out, f->flags));

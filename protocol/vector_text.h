@@ -203,6 +203,8 @@ static inline void say_up(struct buf *b, const struct frame *f)
 			    f->set.prev, f->set.cut, f->set.flags);
 		if (f->set.captured)
 			SAY_NUMBERS(b, "captured", f->set.captured);
+		if (f->set.seen)
+			SAY_NUMBERS(b, "seen", f->set.seen);
 		say_bytes(b, "rows", f->set.rows);
 		return;
 	case FRAME_PART:

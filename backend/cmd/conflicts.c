@@ -125,8 +125,8 @@ static int add_json(struct listing *l, const struct store_conflict *c)
 {
 	const struct lost_value *x = &c->lost;
 	json_t *row = json_pack(
-		"{s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:I}", "id",
-		(json_int_t)c->id, "user", c->user.at, "device", c->device.at, "table",
+		"{s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:I}", "id",
+		(json_int_t)c->id, "user", c->user.at, "device", optional(c->device.at), "table",
 		cut(x->table), "key", cut(x->key), "column",
 		x->column.len ? cut(x->column) : json_null(), "value", value_json(&c->value),
 		"written_ms", (json_int_t)stamp_ms(x->reg.stamp), "site", (json_int_t)x->reg.site,
@@ -144,8 +144,9 @@ static void print_text(const struct store_conflict *c)
 	char noted[32], written[32];
 
 	printf("%lld  %s  %s/%s  %.*s %.*s", (long long)c->id,
-	       cmd_time((int64_t)(c->at_ms / 1000), noted), c->user.at, c->device.at,
-	       (int)x->table.len, (const char *)x->table.at, (int)key.len, (const char *)key.at);
+	       cmd_time((int64_t)(c->at_ms / 1000), noted), c->user.at,
+	       *c->device.at ? c->device.at : "?", (int)x->table.len, (const char *)x->table.at,
+	       (int)key.len, (const char *)key.at);
 	if (x->column.len)
 		printf("  %.*s = ", (int)x->column.len, (const char *)x->column.at);
 	else if (c->value.type != VAL_NULL)

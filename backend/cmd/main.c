@@ -41,7 +41,7 @@ static const struct command commands[] = {
 	 "Look at broker.connected first, then at committer.trouble: what keeps it from\n"
 	 "committing, a full disk for instance.\n\n"
 	 "  --json          as JSON\n"},
-	{"conflicts", cmd_conflicts, "[USER] [options]", "what devices wrote and lost",
+	{"conflicts", cmd_conflicts, "[USER] [options]", "what was written and lost",
 	 "Each write that lost to a later one, the newest first: whose, what, the value, and what\n"
 	 "won. Works whether neapd serve runs or not. Long keys and values are cut; whole ones "
 	 "are\n"

@@ -32,6 +32,7 @@ static int prepare(struct merging *m, struct err *e)
 		memset(all, true, n);
 		m->voids = all;
 	}
+	TRY(store_row_init(m->t, m->a, &m->before, e));
 	return store_row_init(m->t, m->a, &m->row, e);
 }
 
@@ -92,6 +93,19 @@ static void note_taken(struct merging *m, const struct row *mapped)
 	memset(m->taken, 0, n * sizeof *m->taken);
 	for (uint16_t i = 0; i < mapped->n_cell; i++)
 		m->taken[mapped->cell[i].col] = m->got.cell_taken[i];
+}
+
+/* Registers that moved are known to others from the set's seq on, with all that a row revived. */
+static void move_seqs(struct merging *m, bool was_alive)
+{
+	uint64_t seq = m->us->u.head + 1;
+	bool revived = m->row.st.alive && !was_alive;
+
+	if (m->got.exist_taken)
+		m->row.exist_seq = seq;
+	for (uint16_t i = 0; i < m->row.st.n_col; i++)
+		if (m->taken[i] || (revived && m->row.st.has[i]))
+			m->row.cell_seq[i] = seq;
 }
 
 /* ---- writing ---- */
@@ -264,13 +278,12 @@ static bool forget_join(struct merging *m, const struct row *in, bool existed)
 	return !existed && in->exist != EXIST_ALIVE;
 }
 
-/* What of the row lost goes to the conflicts (J7). */
-static int note_row(struct merging *m, const struct row *in, const struct row *mapped,
-		    struct err *e)
+static struct merged_row merged_row(struct merging *m, const struct row *in,
+				    const struct row *mapped)
 {
-	const struct merged_row merged = {
+	return (struct merged_row){
 		.us = m->us,
-		.device = m->out->device,
+		.device = m->by.device,
 		.sh = m->sh,
 		.t = m->t,
 		.in = in,
@@ -279,9 +292,28 @@ static int note_row(struct merging *m, const struct row *in, const struct row *m
 		.st = &m->row.st,
 		.kept = m->row.kept,
 	};
+}
+
+/* What of the row lost goes to the conflicts (J7). */
+static int note_row(struct merging *m, const struct row *in, const struct row *mapped,
+		    struct err *e)
+{
+	const struct merged_row merged = merged_row(m, in, mapped);
 
 	m->out->noted = true;
 	return note_lost(m->s, &merged, e);
+}
+
+int merging_overwritten(struct merging *m, const struct row *in, const struct store_row *before,
+			const struct val *was, struct err *e)
+{
+	struct row mapped = merging_mapped(m, in);
+	const struct merged_row merged = merged_row(m, in, &mapped);
+
+	if (!overwrites_unseen(&m->by, before, &m->row.st))
+		return 0;
+	m->out->noted = true;
+	return note_overwritten(m->s, &merged, &m->by, before, was, e);
 }
 
 int merging_finish(struct merging *m, const struct row *in, bool written, bool existed,
@@ -326,20 +358,18 @@ int merging_refuse(struct merging *m, const struct row *in, const char *reason, 
 	return store_row_put(m->s->store, &m->us->u, m->t, in->key, &m->row, existed, e);
 }
 
-/* A copy of the registers at hand, for the case that the row is taken back. */
-static int copy_registers(struct merging *m, struct store_row *out, struct err *e)
+/* The values of the row before it is written, if something of it is lost that nobody had seen. */
+static int read_overwritten(struct merging *m, const struct row *in, struct val **was,
+			    struct err *e)
 {
-	size_t n = m->row.st.n_col;
+	bool found;
 
-	TRY(store_row_init(m->t, m->a, out, e));
-	memcpy(out->st.cell, m->row.st.cell, n * sizeof *out->st.cell);
-	memcpy(out->st.has, m->row.st.has, n * sizeof *out->st.has);
-	memcpy(out->kept, m->row.kept, n * sizeof *out->kept);
-	out->st.known = m->row.st.known;
-	out->st.alive = m->row.st.alive;
-	out->st.exist = m->row.st.exist;
-	out->seq = m->row.seq;
-	return 0;
+	if (!m->before.st.alive || !overwrites_unseen(&m->by, &m->before, &m->row.st))
+		return 0;
+	*was = arena_array(m->a, (size_t)m->row.st.n_col + 1, sizeof **was);
+	if (!*was)
+		return no_memory(e);
+	return store_values_get(m->s->store, &m->us->u, m->t, in->key, m->a, *was, &found, e);
 }
 
 /* Writes what was taken; *done if the row was refused instead. */
@@ -360,36 +390,51 @@ static int write_taken(struct merging *m, const struct row *in, const struct row
 	return rc ? err_set(e, rc, "%s", why.text) : 0;
 }
 
+/* What a row that stays as it is written leaves behind: effects, registers, conflicts. */
+static int row_written(struct merging *m, const struct row *in, const struct row *mapped,
+		       const struct val *was, struct err *e)
+{
+	bool was_alive = m->before.st.alive;
+
+	if (m->got.lost)
+		TRY(note_row(m, in, mapped, e));
+	if (m->got.any && m->before.seq > m->by.seen)
+		TRY(merging_overwritten(m, in, &m->before, was, e));
+	return merging_finish(m, in, m->row.st.alive && !was_alive, m->before.st.known, e);
+}
+
 static int merge_row(struct merging *m, const struct row *in, struct err *e)
 {
 	struct row mapped = merging_mapped(m, in);
-	struct store_row before;
+	struct val *was = NULL;
 	bool refused = false;
 
 	TRY(store_row_get(m->s->store, &m->us->u, m->t, in->key, m->a, &m->row, e));
 	bool existed = m->row.st.known, was_alive = m->row.st.alive;
-	if (m->uniques)
-		TRY(copy_registers(m, &before, e));
+	store_row_copy(&m->before, &m->row);
 	merge_server(&m->row.st, &mapped, m->voids, &m->got);
 	if (!m->got.any && !m->got.lost)
 		return 0;
 	if (forget_join(m, in, existed))
 		return 0;
 	note_taken(m, &mapped);
+	move_seqs(m, was_alive);
 	uint32_t watched = m->uniques ? unique_concerns(m, was_alive) : 0;
 	if (watched)
-		TRY(unique_watch(m, in, watched, &before, e));
+		TRY(unique_watch(m, in, watched, e));
+	else if (m->got.any && m->before.seq > m->by.seen)
+		TRY(read_overwritten(m, in, &was, e));
 	if (m->got.any)
 		TRY(write_taken(m, in, &mapped, was_alive, &refused, e));
 	if (refused) {
 		m->n_candidate -= watched != 0;
 		return 0;
 	}
+	if (!watched)
+		return row_written(m, in, &mapped, was, e);
 	if (m->got.lost)
 		TRY(note_row(m, in, &mapped, e));
-	if (watched)
-		return store_row_put(m->s->store, &m->us->u, m->t, in->key, &m->row, existed, e);
-	return merging_finish(m, in, m->row.st.alive && !was_alive, existed, e);
+	return store_row_put(m->s->store, &m->us->u, m->t, in->key, &m->row, existed, e);
 }
 
 /* Rows of a table that the server alone writes: all are refused. */
@@ -408,12 +453,15 @@ int merge_table(struct step *s, struct user_state *us, const struct table_rows *
 		.us = us,
 		.sh = store_shape_find(s->store, tr->shape->id),
 		.a = &s->in->work,
+		.by = out->by,
 		.out = out,
 		.capacity = capacity,
 		.n_row = tr->n_row,
 	};
 
 	m.t = m.sh->table;
+	if (tr->shape->direction == DIR_UP) /* its devices never look at what others write */
+		m.by.seen = 0;
 	TRY(prepare(&m, e));
 	if (m.t->from == FROM_SERVER)
 		return refuse_all(&m, tr, e);

@@ -184,7 +184,8 @@ static int publish(struct step *s, const struct sender *from, struct commit *c,
 static int apply(struct step *s, const struct sender *from, struct store_site *site,
 		 struct commit *c, struct err *e)
 {
-	struct set_effect effect = {.device = &from->device};
+	struct set_effect effect = {
+		.by = {.device = &from->device, .site = site->site, .seen = c->set->seen}};
 
 	/* Each table's effect may need its sender's shape and the table's own. */
 	effect.rows.table =

@@ -139,6 +139,23 @@ struct merged_row {
 	const struct val *kept;	   /* values of a row that is not alive */
 };
 NEAP_CHECK int note_lost(struct step *s, const struct merged_row *m, struct err *e);
+
+/* Whose writes, and of whom they may have known. */
+struct writer {
+	const struct id *device;
+	uint64_t site;
+	uint64_t seen; /* f_set.seen */
+};
+/* Whether the row at hand, merged from `before`, lost writes of others that `w` had not seen. */
+bool overwrites_unseen(const struct writer *w, const struct store_row *before,
+		       const struct standing *now);
+/*
+ * Keeps those writes, of the devices that made them. Of `m` us, sh, t, in, mapped and st count;
+ * `was`: the row's values before, where it was alive.
+ */
+NEAP_CHECK int note_overwritten(struct step *s, const struct merged_row *m, const struct writer *w,
+				const struct store_row *before, const struct val *was,
+				struct err *e);
 NEAP_CHECK int on_conflicts(struct step *s, const struct sender *from, const struct f_conflicts *f,
 			    struct err *e);
 /* The user's oldest go above the bounds; the oldest of all at their age. */
@@ -156,10 +173,10 @@ struct rejected_row {
 };
 
 struct set_effect {
-	struct rows rows;	 /* what goes out; memory from in->work */
-	bool lost;		 /* something was not taken as sent (P5) */
-	const struct id *device; /* who sent the set */
-	bool noted;		 /* something went to the conflicts (J7) */
+	struct rows rows; /* what goes out; memory from in->work */
+	bool lost;	  /* something was not taken as sent (P5) */
+	struct writer by; /* who sent the set */
+	bool noted;	  /* something went to the conflicts (J7) */
 	size_t n_row;
 	struct rejected_row *rejected;
 	size_t n_rejected;
@@ -191,6 +208,8 @@ struct merging {
 	bool *write;	   /* columns of vals to be written */
 	bool *taken;	   /* cells taken, by the table's columns */
 	const bool *voids; /* columns that an insert of the sender voids */
+	struct writer by;
+	struct store_row before; /* the row at hand as it was, where that will be asked for */
 	struct set_effect *out;
 	struct table_rows *sent,
 		*whole; /* where effects go, by the sender's and the table's shape */
@@ -215,15 +234,16 @@ NEAP_CHECK int merging_refuse(struct merging *m, const struct row *in, const cha
  */
 NEAP_CHECK int merging_finish(struct merging *m, const struct row *in, bool written, bool existed,
 			      struct err *e);
+/* The conflicts (J7) of a row that was taken: what it lost to it, m->row, unseen by its sender. */
+NEAP_CHECK int merging_overwritten(struct merging *m, const struct row *in,
+				   const struct store_row *before, const struct val *was,
+				   struct err *e);
 
 /* The constraints, by bit, that the row at hand may break once all of the set is written. */
 uint32_t unique_concerns(const struct merging *m, bool was_alive);
-/*
- * Before the row at hand is written: remembers what it was. `before`: the registers as they were,
- * in memory of the work's arena.
- */
+/* Before the row at hand is written: remembers what it was (m->before, and its values). */
 NEAP_CHECK int unique_watch(struct merging *m, const struct row *in, uint32_t concerns,
-			    const struct store_row *before, struct err *e);
+			    struct err *e);
 /* All are written: takes back and refuses those that break a constraint; effects of all watched. */
 NEAP_CHECK int unique_settle(struct merging *m, struct err *e);
 

@@ -53,8 +53,7 @@ uint32_t unique_concerns(const struct merging *m, bool was_alive)
 	return out & m->uniques;
 }
 
-int unique_watch(struct merging *m, const struct row *in, uint32_t concerns,
-		 const struct store_row *before, struct err *e)
+int unique_watch(struct merging *m, const struct row *in, uint32_t concerns, struct err *e)
 {
 	size_t n = (size_t)m->t->shape.n_col + 1;
 	struct candidate *c;
@@ -67,14 +66,15 @@ int unique_watch(struct merging *m, const struct row *in, uint32_t concerns,
 	c = &m->candidate[m->n_candidate++];
 	*c = (struct candidate){.in = in,
 				.concerns = concerns,
-				.before = *before,
 				.lost = m->got.lost,
 				.exist_taken = m->got.exist_taken,
 				.taken = arena_array(m->a, n, sizeof *c->taken)};
 	if (!c->taken)
 		return no_memory(e);
 	memcpy(c->taken, m->taken, m->t->shape.n_col * sizeof *c->taken);
-	if (!before->st.alive)
+	TRY(store_row_init(m->t, m->a, &c->before, e));
+	store_row_copy(&c->before, &m->before);
+	if (!c->before.st.alive)
 		return 0;
 	c->vals = arena_array(m->a, n, sizeof *c->vals);
 	if (!c->vals)
@@ -165,6 +165,7 @@ static int finish(struct merging *m, const struct candidate *c, struct err *e)
 	m->got.any = true;
 	m->got.lost = c->lost;
 	m->got.exist_taken = c->exist_taken;
+	TRY(merging_overwritten(m, c->in, &c->before, c->vals, e));
 	return merging_finish(m, c->in, false, true, e);
 }
 

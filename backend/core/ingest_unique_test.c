@@ -407,6 +407,29 @@ static void one_index_a_constraint(void **state)
 	world_free(w);
 }
 
+static const char conflicts[] = "SELECT device_id, row_key, column_name, value, won_device"
+				" FROM neap_conflict ORDER BY id";
+
+/* J7: a value that is overwritten unseen, in a column with a constraint; not if that is refused. */
+static void what_is_refused_overwrites_nothing(void **state)
+{
+	struct world *w = begin();
+	struct builder *b = set_new(2, 1, 0);
+	(void)state;
+
+	b->set.seen = 0;
+	email(b, 1, 200, "bob@x");
+	give_set(w, "u", "b", b);
+	assert_int_equal(count_out(w, FRAME_REJECT), 1);
+	assert_string_equal(query(w, conflicts), "");
+	b = set_new(2, 2, 1);
+	b->set.seen = 0;
+	email(b, 2, 200, "carl@x");
+	give_set(w, "u", "b", b);
+	assert_string_equal(query(w, conflicts), "a,{\"id\": 2},email,bob@x,b");
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -423,6 +446,7 @@ int main(void)
 		cmocka_unit_test(refusals_outlast_the_collection),
 		cmocka_unit_test(an_append_row_refused),
 		cmocka_unit_test(one_index_a_constraint),
+		cmocka_unit_test(what_is_refused_overwrites_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,9 +6,12 @@
 
 enum tag {
 	TAG_NONE,  /* the cell has no register, though the row is alive */
-	TAG_REG,   /* stamp and site follow */
+	TAG_REG,   /* stamp, site and seq follow */
 	TAG_VALUE, /* … and the value */
 };
+
+/* Instead of a column: the seq of existence, where that is not the row's. */
+enum { EXIST_SEQ = 0xff };
 
 enum { STATE_ALIVE = 1 };
 
@@ -58,6 +61,7 @@ static int put_cell(const struct store_row *row, uint16_t col, struct buf *out)
 		return 0;
 	TRY(put_u64(out, st->cell[col].stamp));
 	TRY(put_u64(out, st->cell[col].site));
+	TRY(put_u64(out, row->cell_seq[col]));
 	return tag == TAG_VALUE ? value_put(out, &row->kept[col]) : 0;
 }
 
@@ -65,7 +69,11 @@ int registers_encode(const struct store_row *row, struct buf *out)
 {
 	const struct standing *st = &row->st;
 
-	_Static_assert(LIMIT_COLUMNS <= 256, "a column index is one byte");
+	_Static_assert((int)LIMIT_COLUMNS <= (int)EXIST_SEQ, "a column index is one byte");
+	if (row->exist_seq != row->seq) {
+		TRY(buf_put_u8(out, EXIST_SEQ));
+		TRY(put_u64(out, row->exist_seq));
+	}
 	for (uint16_t i = 0; i < st->n_col; i++) {
 		bool usual = st->alive ? st->has[i] && reg_cmp(st->cell[i], st->exist) == 0
 				       : !st->has[i];
@@ -81,19 +89,28 @@ static int take_cell(struct slice *in, struct arena *a, struct store_row *row)
 	uint8_t head[2];
 
 	TRY(take(in, head, sizeof head));
-	uint8_t col = head[0];
-	if (col >= st->n_col || head[1] > TAG_VALUE)
+	uint8_t col = head[0], tag = head[1];
+	if (col >= st->n_col || tag > TAG_VALUE)
 		return NE_MALFORMED;
-	st->has[col] = head[1] != TAG_NONE;
-	if (head[1] == TAG_NONE)
+	st->has[col] = tag != TAG_NONE;
+	if (tag == TAG_NONE)
 		return 0;
 	TRY(take_u64(in, &st->cell[col].stamp));
 	TRY(take_u64(in, &st->cell[col].site));
-	if (head[1] != TAG_VALUE)
+	TRY(take_u64(in, &row->cell_seq[col]));
+	if (tag != TAG_VALUE)
 		return 0;
 	struct val v;
 	TRY(value_take(in, &v));
 	return val_copy(a, &v, &row->kept[col]) ? 0 : NE_MEMORY;
+}
+
+static int take_exist_seq(struct slice *in, struct store_row *row)
+{
+	uint8_t head;
+
+	TRY(take(in, &head, 1));
+	return take_u64(in, &row->exist_seq);
 }
 
 int registers_decode(int64_t state, struct reg exist, struct slice blob, struct arena *a,
@@ -104,9 +121,13 @@ int registers_decode(int64_t state, struct reg exist, struct slice blob, struct 
 	st->known = true;
 	st->alive = state & STATE_ALIVE;
 	st->exist = exist;
+	row->exist_seq = row->seq;
+	if (blob.len && blob.at[0] == EXIST_SEQ && take_exist_seq(&blob, row))
+		return NE_CORRUPT;
 	for (uint16_t i = 0; i < st->n_col; i++) {
 		st->has[i] = st->alive && i < state >> 1;
 		st->cell[i] = st->has[i] ? exist : (struct reg){0, 0};
+		row->cell_seq[i] = st->has[i] ? row->exist_seq : 0;
 		row->kept[i] = (struct val){.type = VAL_NULL};
 	}
 	while (blob.len) {

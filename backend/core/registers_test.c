@@ -15,6 +15,7 @@ struct fixture {
 	struct reg cell[N];
 	bool has[N];
 	struct val kept[N];
+	uint64_t cell_seq[N];
 };
 
 static struct store_row *row(struct fixture *f, bool alive)
@@ -24,6 +25,10 @@ static struct store_row *row(struct fixture *f, bool alive)
 	f->row.st.cell = f->cell;
 	f->row.st.has = f->has;
 	f->row.kept = f->kept;
+	f->row.cell_seq = f->cell_seq;
+	f->row.seq = f->row.exist_seq = 9;
+	for (int i = 0; i < N; i++)
+		f->cell_seq[i] = 9;
 	f->row.st.alive = alive;
 	f->row.st.exist = (struct reg){100, 7};
 	return &f->row;
@@ -43,11 +48,13 @@ static void round_trip(struct fixture *in, size_t bytes)
 			 0);
 	assert_true(out->st.known);
 	assert_int_equal(out->st.alive, in->row.st.alive);
+	assert_int_equal(out->exist_seq, in->row.exist_seq);
 	for (int i = 0; i < N; i++) {
 		assert_int_equal(f.has[i], in->has[i]);
 		if (!in->has[i])
 			continue;
 		assert_int_equal(reg_cmp(f.cell[i], in->cell[i]), 0);
+		assert_int_equal(f.cell_seq[i], in->cell_seq[i]);
 		if (!in->row.st.alive)
 			assert_true(val_eq(&f.kept[i], &in->kept[i]));
 	}
@@ -84,7 +91,7 @@ static void later_cells_and_missing_ones(void **state)
 	f.has[0] = f.has[2] = true;
 	f.cell[0] = r->st.exist;
 	f.cell[2] = (struct reg){INT64_MAX, INT64_MAX};
-	round_trip(&f, 2 + 2 + 16);
+	round_trip(&f, 2 + 2 + 24);
 }
 
 static void a_dead_row_keeps_values(void **state)
@@ -97,9 +104,28 @@ static void a_dead_row_keeps_values(void **state)
 	f.has[1] = true;
 	f.cell[1] = (struct reg){200, 3};
 	f.kept[1] = (struct val){.type = VAL_TEXT, .s = slice_of("a\0b", 3)};
-	round_trip(&f, 2 + 16 + 1 + 8 + 3);
+	round_trip(&f, 2 + 24 + 1 + 8 + 3);
 	f.kept[1] = (struct val){.type = VAL_REAL, .r = -0.0};
-	round_trip(&f, 2 + 16 + 1 + 8);
+	round_trip(&f, 2 + 24 + 1 + 8);
+}
+
+/* A row that others know since seq 5, and one of its cells since seq 7. */
+static void seqs_of_registers(void **state)
+{
+	struct fixture f;
+	struct store_row *r = row(&f, true);
+	(void)state;
+
+	r->exist_seq = 5;
+	for (int i = 0; i < N; i++) {
+		f.has[i] = true;
+		f.cell[i] = r->st.exist;
+		f.cell_seq[i] = 5;
+	}
+	round_trip(&f, 1 + 8);
+	f.cell[1] = (struct reg){200, 3};
+	f.cell_seq[1] = 7;
+	round_trip(&f, 1 + 8 + 2 + 24);
 }
 
 /* A column that came later has no register in rows written before. */
@@ -122,6 +148,7 @@ int main(void)
 		cmocka_unit_test(an_insert_has_no_blob),
 		cmocka_unit_test(later_cells_and_missing_ones),
 		cmocka_unit_test(a_dead_row_keeps_values),
+		cmocka_unit_test(seqs_of_registers),
 		cmocka_unit_test(columns_that_came_later),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

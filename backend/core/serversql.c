@@ -99,27 +99,29 @@ static struct reg next_reg(const struct step *s, const struct standing *st)
 	return (struct reg){stamp_next(newest, s->now_ms), SITE_SERVER};
 }
 
-/* Moves the registers of the columns written (all of them after an insert) to `reg`. */
+/* Moves the registers of the columns written (all of them after an insert) to `reg`, at row->seq. */
 static void move_registers(struct store_row *row, const struct store_touched *t, bool whole,
 			   struct reg reg)
 {
 	if (whole) {
 		row->st.exist = reg;
 		row->st.alive = true;
+		row->exist_seq = row->seq;
 	}
 	for (uint16_t i = 0; i < row->st.n_col; i++)
 		if (whole || t->cell[i]) {
 			row->st.cell[i] = reg;
 			row->st.has[i] = true;
+			row->cell_seq[i] = row->seq;
 		}
 }
 
-static int end_row(struct store_row *row, struct reg reg)
+static void end_row(struct store_row *row, struct reg reg)
 {
 	row->st.exist = reg;
 	row->st.alive = false;
+	row->exist_seq = row->seq;
 	memset(row->st.has, 0, row->st.n_col * sizeof *row->st.has);
-	return 0;
 }
 
 static int add_cells(struct chunk_row *r, struct sql_chunk *c, const struct store_touched *t,
@@ -188,11 +190,11 @@ static int touched_row(struct server_sql *q, struct user_state *us, const struct
 		return 0;
 	struct reg reg = next_reg(s, &row.st);
 	TRY(store_set_issued(s->store, reg.stamp, e));
+	row.seq = us->u.head + 1;
 	if (there)
 		move_registers(&row, t, whole, reg);
 	else
-		TRY(end_row(&row, reg));
-	row.seq = us->u.head + 1;
+		end_row(&row, reg);
 	TRY(store_row_put(s->store, &us->u, t->table, t->key, &row, existed, e));
 	enum row_exist exist = !there ? EXIST_DEAD : whole ? EXIST_ALIVE : EXIST_NONE;
 	const struct val *key =

@@ -237,11 +237,16 @@ struct store_row {
 	struct standing st;
 	uint64_t seq;	  /* newest seq that changed it; 0 none */
 	struct val *kept; /* values of cells of a row that is not alive; where st.has */
+	/* The seq at which others got to know a register: before it nobody had seen that write. */
+	uint64_t exist_seq;
+	uint64_t *cell_seq; /* where st.has */
 };
 
 /* Arrays for rows of `t`, from `a`. NE_MEMORY. */
 NEAP_CHECK int store_row_init(const struct store_table *t, struct arena *a, struct store_row *row,
 			      struct err *e);
+/* Both of one table; kept values are shared. */
+void store_row_copy(struct store_row *out, const struct store_row *from);
 /* Reads the registers of `key`; kept values are copied into `a`. */
 NEAP_CHECK int store_row_get(struct store *s, const struct store_user *u, struct store_table *t,
 			     const struct val *key, struct arena *a, struct store_row *row,
@@ -354,7 +359,7 @@ NEAP_CHECK int store_set_issued(struct store *s, uint64_t stamp, struct err *e);
 /* ---- writes that lost (J7) ---- */
 
 /*
- * Keeps a write of the user's `device` that lost, with its value. One that is kept already (the
+ * Keeps a write of the user's `device` (or "server"; "": not known) that lost, with its value. One that is kept already (the
  * same table, key, column and register; or value and time, of a settled one) is not kept again.
  */
 NEAP_CHECK int store_conflict_add(struct store *s, const struct store_user *u, const char *device,

@@ -1,4 +1,6 @@
 /* Rows of merge tables: registers in the shadow, values in the table itself. */
+#include <string.h>
+
 #include "backend/core/registers.h"
 #include "backend/core/store_sqlite.h"
 
@@ -14,20 +16,37 @@ int store_row_init(const struct store_table *t, struct arena *a, struct store_ro
 		       .cell = arena_array(a, n + 1, sizeof *row->st.cell),
 		       .has = arena_array(a, n + 1, sizeof *row->st.has)},
 		.kept = arena_array(a, n + 1, sizeof *row->kept),
+		.cell_seq = arena_array(a, n + 1, sizeof *row->cell_seq),
 	};
-	if (!row->st.cell || !row->st.has || !row->kept)
+	if (!row->st.cell || !row->st.has || !row->kept || !row->cell_seq)
 		return err_set(e, NE_MEMORY, "no memory for a row of table %s", t->name);
 	return 0;
 }
 
+void store_row_copy(struct store_row *out, const struct store_row *from)
+{
+	size_t n = from->st.n_col;
+
+	memcpy(out->st.cell, from->st.cell, n * sizeof *out->st.cell);
+	memcpy(out->st.has, from->st.has, n * sizeof *out->st.has);
+	memcpy(out->kept, from->kept, n * sizeof *out->kept);
+	memcpy(out->cell_seq, from->cell_seq, n * sizeof *out->cell_seq);
+	out->st.known = from->st.known;
+	out->st.alive = from->st.alive;
+	out->st.exist = from->st.exist;
+	out->seq = from->seq;
+	out->exist_seq = from->exist_seq;
+}
+
 static int no_registers(struct store_row *row)
 {
-	row->seq = 0;
+	row->seq = row->exist_seq = 0;
 	row->st.known = row->st.alive = false;
 	row->st.exist = (struct reg){0, 0};
 	for (uint16_t i = 0; i < row->st.n_col; i++) {
 		row->st.has[i] = false;
 		row->st.cell[i] = (struct reg){0, 0};
+		row->cell_seq[i] = 0;
 	}
 	return 0;
 }

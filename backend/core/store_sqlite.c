@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STORE_FORMAT = 1 };
+enum { STORE_FORMAT = 2 };
 
 static const char schema_sql[] =
 	"CREATE TABLE neap_meta(key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;"

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "device/core/apply_internal.h"
+#include "device/core/aware.h"
 #include "device/core/devdb_schema.h"
 
 enum { ASIDE_MEMORY = LIMIT_DECODED, ROW_MEMORY = 2 * LIMIT_DECODED };
@@ -267,6 +268,27 @@ static void end_voided(struct work *w)
 	}
 }
 
+static bool stands_before(const struct work *w, bool pending, struct reg mark, struct reg in)
+{
+	return pending && reg_cmp(mark, in) > 0 && in.site != w->tg.d->site;
+}
+
+/* A pending write that the incoming row does not overtake was made without knowing of it (J7). */
+static void note_passed_over(struct work *w)
+{
+	const struct pending *p = &w->pending;
+	bool any = w->row.exist != EXIST_NONE &&
+		   stands_before(w, p->has_exist, p->exist, w->row.exist_reg);
+
+	for (int i = 0; w->plan.action != APPLY_DELETE && !any && i < w->row.n_cell; i++) {
+		const struct cell *c = &w->cell[i];
+
+		any = !w->write[i] && (stands_before(w, p->has[c->col], p->cell[c->col], c->reg) ||
+				       stands_before(w, p->has_exist, p->exist, c->reg));
+	}
+	w->tg.out->passed_over |= any;
+}
+
 static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, struct err *e)
 {
 	map_row(w, in, n_theirs);
@@ -282,6 +304,7 @@ static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, st
 	merge_device(&w->pending, &w->row, &w->plan);
 	if (!unjoin(w))
 		return NE_OK;
+	note_passed_over(w);
 	end_voided(w);
 	TRY(keep_refused(w, e));
 	TRY(note_losses(w, e));
@@ -355,5 +378,7 @@ int apply_rows(struct devdb *d, const struct rows *rows, bool full_pull, struct 
 	*out = (struct applied){0};
 	for (size_t i = 0; i < rows->n_table; i++)
 		TRY(apply_table(d, &rows->table[i], full_pull, &stamp_max, out, e));
+	if (out->passed_over)
+		TRY(aware_passed_over(d, full_pull, e));
 	return stamp_max ? devdb_raise_floor(d, stamp_max, e) : NE_OK;
 }

@@ -13,6 +13,7 @@ struct applied {
 	bool overtook;	      /* a local mark was dropped because a later write won */
 	int64_t overtook_gen; /* the highest generation among those */
 	size_t conflicts;     /* new records of what lost */
+	bool passed_over;     /* something of another site gave way to a later pending write */
 };
 
 /*

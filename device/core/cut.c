@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/core/aware.h"
 #include "device/core/cut_internal.h"
 
 enum { RANGES_BYTES = 64 << 20, ROW_OVERHEAD = 8, PRIORITIES = 10 };
@@ -75,6 +76,7 @@ void cutter_free(struct cutter *c)
 static int restart(struct devdb *d, struct err *e)
 {
 	TRY(db_exec(d->db, "DELETE FROM neap_inflight", e));
+	TRY(aware_recut(d, e));
 	return db_exec(d->db, "UPDATE neap_append SET cut_from = acked", e);
 }
 
@@ -244,6 +246,15 @@ static int store_set(struct cutting *x, struct err *e)
 	return NE_OK;
 }
 
+static bool has_merge_rows(const struct rows *rows)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < rows->n_table; i++)
+		any |= rows->table[i].shape->kind == SHAPE_MERGE;
+	return any;
+}
+
 /* Numbers the set; from here on every write has a higher generation and a later stamp. */
 static int give_out(struct cutting *x, uint64_t cut_id, struct err *e)
 {
@@ -262,6 +273,8 @@ static int give_out(struct cutting *x, uint64_t cut_id, struct err *e)
 	out->site = x->d->site;
 	out->gen_hi = x->clock.gen;
 	out->flags = x->full ? SET_PARTIAL : 0;
+	if (has_merge_rows(&out->rows))
+		TRY(aware_of(x->d, &out->seen, e));
 	out->captured = x->any_append && x->captured != out->site ? x->captured : 0;
 	TRY(devdb_set(x->d, "last_number", (int64_t)out->number, e));
 	TRY(devdb_set(x->d, "last_cut", (int64_t)cut_id, e));
@@ -281,7 +294,7 @@ static int cut_in_transaction(struct cutter *c, struct cutting *x, uint64_t cut_
 		return err_set(e, NE_MEMORY, "no memory for a set");
 	for (int i = 0; i < 2 * PRIORITIES && x->out->n_row == 0; i++)
 		TRY(cut_class(c, x, i / 2, i % 2 == 0, e));
-	return x->out->n_row ? give_out(x, cut_id, e) : NE_OK;
+	return x->out->n_row ? give_out(x, cut_id, e) : aware_all_cut(x->d, e);
 }
 
 static int look(struct cutter *c, struct seen *out, struct err *e)

@@ -26,6 +26,7 @@ struct cut {
 	size_t n_row;
 	int64_t gen_hi;
 	uint64_t captured; /* site in the identity of its append rows; 0: `site` */
+	uint64_t seen;	   /* the newest seq that its writer may have known; 0 without merge rows */
 	struct rows rows;  /* from the arena given */
 };
 

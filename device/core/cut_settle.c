@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "device/core/aware.h"
 #include "device/core/cut_internal.h"
 
 enum { SQL_MAX_BYTES = 65536 };
@@ -262,6 +263,7 @@ int cut_settle(struct devdb *d, uint64_t number, struct err *e)
 	}
 	buf_free(&x.ranges);
 	TRY(rc);
+	TRY(aware_settled(d, number, e));
 	TRY(devdb_get(d, "acked_number", &acked, e));
 	return acked < (int64_t)number ? devdb_set(d, "acked_number", (int64_t)number, e) : NE_OK;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/core/aware.h"
 #include "device/core/engine_internal.h"
 #include "device/core/identity.h"
 
@@ -256,6 +257,7 @@ int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t
 	/* What a reset before this one set out to save is still to be saved. */
 	save |= en->at.full && en->save_lost;
 	TRY(devdb_begin(en->d, e));
+	TRY(aware_full_begins(en->d, save, e));
 	TRY(engine_put_position(en, &at, 0, e));
 	TRY(devdb_set(en->d, "full", save ? FULL_SAVES : FULL_PLAIN, e));
 	TRY(set_pulled(en, e));

@@ -204,6 +204,7 @@ static int add_flight(struct engine *en, const struct cut *cut, struct err *e)
 		.cut = cut->cut,
 		.flags = cut->flags,
 		.captured = cut->captured,
+		.seen = cut->seen,
 		.rows = buf_slice(&rows),
 	};
 	if (!rc)

@@ -141,8 +141,8 @@ static void put_frame(struct words *o, struct known *k, const struct frame *f, s
 		put_position(o, &f->hello.at);
 		break;
 	case FRAME_SET:
-		put(o, " site %llx number %llu after %llu", (ull)(f->set.site >> 48),
-		    (ull)f->set.number, (ull)f->set.prev);
+		put(o, " site %llx number %llu after %llu seen %llu", (ull)(f->set.site >> 48),
+		    (ull)f->set.number, (ull)f->set.prev, (ull)f->set.seen);
 		put_rows(o, k, f->set.rows, f->set.site, a);
 		break;
 	case FRAME_PART:
