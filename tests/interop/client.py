@@ -202,7 +202,8 @@ class Client:
     def send_set(self, tables):
         """S10: a change set of these packed tables. Returns its ack's (head, own seq)."""
         self.number, self.cut = self.number + 1, random_id()
-        self.send([SET, self.site, self.number, self.cut, b"".join(tables)], self.cut)
+        seen = [self.position[2]] if self.position[2] else []  # S10a
+        self.send([SET, self.site, self.number, self.cut, b"".join(tables), *seen], self.cut)
         while True:
             frame = self.next_frame(ACK, REFUSE, EXPECT)
             assert frame[0] == ACK, frame
