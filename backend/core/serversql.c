@@ -99,7 +99,8 @@ static struct reg next_reg(const struct step *s, const struct standing *st)
 	return (struct reg){stamp_next(newest, s->now_ms), SITE_SERVER};
 }
 
-/* Moves the registers of the columns written (all of them after an insert) to `reg`, at row->seq. */
+/* Moves the registers of the columns written (all of them after an insert) to `reg`, at row->seq.
+ */
 static void move_registers(struct store_row *row, const struct store_touched *t, bool whole,
 			   struct reg reg)
 {

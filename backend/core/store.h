@@ -359,8 +359,9 @@ NEAP_CHECK int store_set_issued(struct store *s, uint64_t stamp, struct err *e);
 /* ---- writes that lost (J7) ---- */
 
 /*
- * Keeps a write of the user's `device` (or "server"; "": not known) that lost, with its value. One that is kept already (the
- * same table, key, column and register; or value and time, of a settled one) is not kept again.
+ * Keeps a write of the user's `device` (or "server"; "": not known) that lost, with its value. One
+ * that is kept already (the same table, key, column and register; or value and time, of a settled
+ * one) is not kept again.
  */
 NEAP_CHECK int store_conflict_add(struct store *s, const struct store_user *u, const char *device,
 				  const struct lost_value *lost, const struct val *value,
