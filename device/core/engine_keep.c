@@ -50,42 +50,49 @@ static struct keep_clock clock_now(const struct engine *en)
 	};
 }
 
-static void next(struct engine *en, const struct kept *k, bool more)
+/* How long until the next age is reached, by the server's clock. */
+static uint64_t wait_of(const struct engine *en, const struct kept *k)
 {
 	struct keep_clock now = clock_now(en);
 	uint64_t wait = KEEP_MAX_MS;
 
-	en->keep_at_ms = NEVER_MS;
-	if (more || k->more) {
-		en->keep_at_ms = en->mono_ms + KEEP_PAUSE_MS;
-		return;
-	}
-	if (!k->due_ms)
-		return;
 	if (k->due_ms <= now.ms)
 		wait = KEEP_NOTE_MS;
 	else if ((uint64_t)(k->due_ms - now.ms) < wait)
 		wait = (uint64_t)(k->due_ms - now.ms);
-	en->keep_at_ms = en->mono_ms + wait;
+	return wait;
+}
+
+static void next(struct engine *en, const struct kept *k, uint64_t drop_ms)
+{
+	uint64_t at = drop_ms;
+
+	if (k->more)
+		at = en->mono_ms;
+	else if (k->due_ms && en->mono_ms + wait_of(en, k) < at)
+		at = en->mono_ms + wait_of(en, k);
+	if (at < en->mono_ms + KEEP_PAUSE_MS)
+		at = en->mono_ms + KEEP_PAUSE_MS;
+	en->keep_at_ms = at;
 }
 
 int engine_keep(struct engine *en, struct err *e)
 {
 	struct kept k = {0};
-	bool more = false;
+	uint64_t drop_ms = NEVER_MS;
 	int rc;
 
 	if (en->mono_ms < en->keep_at_ms)
 		return NE_OK;
 	rc = keep_step(en->d, clock_now(en), &k, e);
 	if (!rc)
-		rc = keep_drop_pending(en->d, (int64_t)en->now_ms, en->mono_ms, &more, e);
+		rc = keep_drop_pending(en->d, (int64_t)en->now_ms, en->mono_ms, &drop_ms, e);
 	if (rc == NE_BUSY || rc == NE_DISK) {
 		/* Nothing else depends on it. */
 		en->keep_at_ms = en->mono_ms + KEEP_BUSY_MS;
 		return NE_OK;
 	}
 	TRY(rc);
-	next(en, &k, more);
+	next(en, &k, drop_ms);
 	return NE_OK;
 }

@@ -38,11 +38,12 @@ NEAP_CHECK int keep_step(struct devdb *d, struct keep_clock now, struct kept *ou
 /*
  * The other bound: of a table that says drop_oldest and has more pending than its bound, the oldest
  * rows that were never cut are deleted, down to a sixteenth below it, and counted in neap_policy at
- * `wall_ms`. One small step; *more. What is pending is counted as it comes, and anew before
- * anything is deleted, at most every 10 s.
+ * `wall_ms`. One small step; the next one is due at *due_ms, mono (UINT64_MAX: after the next
+ * write). What is pending is counted as it comes, and anew before anything is deleted, at most
+ * every 10 s.
  */
-NEAP_CHECK int keep_drop_pending(struct devdb *d, int64_t wall_ms, uint64_t mono_ms, bool *more,
-				 struct err *e);
+NEAP_CHECK int keep_drop_pending(struct devdb *d, int64_t wall_ms, uint64_t mono_ms,
+				 uint64_t *due_ms, struct err *e);
 
 /* Forgets what was acknowledged when, in the caller's transaction: nothing is deleted any more. */
 NEAP_CHECK int keep_forget(struct devdb *d, const struct tracked *t, struct err *e);

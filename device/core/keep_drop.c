@@ -92,46 +92,53 @@ static bool over(const struct tracked *t, int headroom)
 }
 
 static int step_table(struct devdb *d, struct tracked *t, int64_t wall_ms, uint64_t mono_ms,
-		      bool *more, struct err *e)
+		      uint64_t *due_ms, struct err *e)
 {
 	struct pending_seen *s = &t->seen;
+	bool more;
 
 	if (!s->valid) {
+		*due_ms = s->again_ms;
 		if (mono_ms < s->again_ms)
 			return NE_OK;
 		*s = (struct pending_seen){
 			.valid = true, .whole = true, .again_ms = mono_ms + COUNT_AGAIN_MS};
 		TRY(column(d, t, "acked", &s->key, e));
 	}
-	TRY(count_all(d, t, more, e));
-	if (*more)
+	*due_ms = mono_ms;
+	TRY(count_all(d, t, &more, e));
+	if (more)
 		return NE_OK;
 	s->dropping = s->whole && over(t, s->dropping ? HEADROOM : 0);
 	if (!s->dropping) {
 		/* Counted as it came, some of it may be acknowledged or deleted since. */
 		s->valid = s->whole || !over(t, 0);
 		s->whole = false;
-		*more = !s->valid && mono_ms >= s->again_ms;
+		*due_ms = s->valid ? UINT64_MAX : s->again_ms;
 		return NE_OK;
 	}
 	if (t->shape.key_is_number)
-		TRY(drop(d, t, BY_KEY, wall_ms, more, e));
-	if (!*more)
-		TRY(drop(d, t, BY_NUMBER, wall_ms, more, e));
+		TRY(drop(d, t, BY_KEY, wall_ms, &more, e));
+	if (!more)
+		TRY(drop(d, t, BY_NUMBER, wall_ms, &more, e));
+	/* All that may go is gone; what else is pending is in flight. */
+	*due_ms = more ? mono_ms : UINT64_MAX;
 	return NE_OK;
 }
 
-int keep_drop_pending(struct devdb *d, int64_t wall_ms, uint64_t mono_ms, bool *more, struct err *e)
+int keep_drop_pending(struct devdb *d, int64_t wall_ms, uint64_t mono_ms, uint64_t *due_ms,
+		      struct err *e)
 {
-	*more = false;
+	*due_ms = UINT64_MAX;
 	for (size_t i = 0; i < d->n_table; i++) {
 		struct tracked *t = &d->table[i];
-		bool one = false;
+		uint64_t one = UINT64_MAX;
 
 		if (!t->policy.drop_oldest || !t->capture_ok || t->shape.kind != SHAPE_APPEND)
 			continue;
 		TRY(step_table(d, t, wall_ms, mono_ms, &one, e));
-		*more |= one;
+		if (one < *due_ms)
+			*due_ms = one;
 	}
 	return NE_OK;
 }
