@@ -51,7 +51,9 @@ static const char schema_sql[] =
 
 int devdb_begin(struct devdb *d, struct err *e)
 {
-	return db_exec(d->db, "BEGIN IMMEDIATE", e);
+	TRY(db_exec(d->db, "BEGIN IMMEDIATE", e));
+	d->begun++;
+	return NE_OK;
 }
 
 int devdb_commit(struct devdb *d, struct err *e)

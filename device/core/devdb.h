@@ -74,6 +74,7 @@ struct devdb {
 	uint64_t page_upto;	/* of the page being applied: no row in it is newer; 0: unknown */
 	int64_t schema_version; /* PRAGMA schema_version at the last reload */
 	struct engine_break broken;
+	uint64_t begun;	   /* write transactions, since it was opened */
 	int conflict_todo; /* enum conflict_todo of new records: whether anyone listens */
 };
 

@@ -8,7 +8,10 @@
 #include "device/core/engine_internal.h"
 
 /* Of one step: a page's declarations, its rows and the frame they came in. */
-enum { STEP_MEMORY = 3 * LIMIT_DECODED };
+enum {
+	STEP_MEMORY = 3 * LIMIT_DECODED,
+	LOCK_CALM_MS = 10000, /* not refused for so long: whoever held the lock is gone */
+};
 
 uint64_t engine_random_id(struct engine *en)
 {
@@ -172,8 +175,23 @@ static int recover(struct engine *en, struct err *e)
 	return NE_OK;
 }
 
+/* Steps that need no lock succeed beside one that is held: only one that got it ends the trouble.
+ */
+static void note_lock(struct engine *en, int rc, bool wrote)
+{
+	if (rc == NE_BUSY) {
+		if (!en->locked_since_ms)
+			en->locked_since_ms = en->mono_ms + !en->mono_ms;
+		en->locked_seen_ms = en->mono_ms;
+	} else if (!rc && !en->cut_locked &&
+		   (wrote || en->mono_ms - en->locked_seen_ms >= LOCK_CALM_MS)) {
+		en->locked_since_ms = 0;
+	}
+}
+
 int engine_step(struct engine *en, const struct event *ev, struct actions *out, struct err *e)
 {
+	uint64_t begun = en->d->begun;
 	int rc = NE_OK;
 
 	engine_actions_clear(out);
@@ -190,13 +208,9 @@ int engine_step(struct engine *en, const struct event *ev, struct actions *out, 
 		rc = follow_up(en, e);
 	arena_free(&en->tmp);
 	en->out = NULL;
-	if (!rc) {
-		if (!en->cut_locked)
-			en->locked_since_ms = 0;
+	note_lock(en, rc, en->d->begun != begun);
+	if (!rc)
 		return NE_OK;
-	}
-	if (rc == NE_BUSY && !en->locked_since_ms)
-		en->locked_since_ms = en->mono_ms + !en->mono_ms;
 	if (!sqlite3_get_autocommit(db_handle(en->d->db)))
 		devdb_rollback(en->d);
 	for (size_t i = 0; i < out->n; i++)

@@ -32,10 +32,11 @@ static void progress(struct engine *en)
 	en->few_rows *= 2;
 	if (en->few_rows >= en->cfg.set_rows)
 		en->few_rows = 0;
-	if (!en->any_held) {
+	if (!en->any_held)
 		en->held_ms = 0;
+	/* That the database has a new site is told as long as the agent runs. */
+	if (!en->any_held && en->problem)
 		engine_problem(en, NE_OK, "", "");
-	}
 	for (size_t i = 0; i < en->n_flight; i++) {
 		struct flight *f = en->flight[i];
 

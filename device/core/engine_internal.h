@@ -163,6 +163,7 @@ struct engine {
 
 	uint64_t bad_frames;
 	uint64_t locked_since_ms; /* mono: the database refuses since then; 0 it does not */
+	uint64_t locked_seen_ms;  /* … and did so last then */
 	bool cut_locked;	  /* … to a cut, which does not fail the step */
 	unsigned lock_waits;	  /* cuts it has refused in a row */
 	const char *problem_state;

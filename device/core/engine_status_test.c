@@ -151,6 +151,45 @@ static void test_a_held_lock(void **state)
 	end(&b);
 }
 
+/* A page cannot be applied; what needs no lock succeeds meanwhile. */
+static void test_a_held_lock_while_others_change(void **state)
+{
+	struct event ev = {.type = EV_DOWN};
+	struct buf plain = {.max = LIMIT_FRAME};
+	struct frame f;
+	struct bench b;
+	struct err e;
+
+	(void)state;
+	begin_synced(&b);
+	give_head(&b, 1);
+	while (!find(&b, FRAME_PULL))
+		wait_deadline(&b);
+	f = page(find(&b, FRAME_PULL), 1, 1);
+	assert_int_equal(frame_encode(&f, &plain, &e), 0);
+	ev.frame = buf_slice(&plain);
+	test_sql(&b.db, "BEGIN IMMEDIATE");
+	sqlite3_busy_timeout(db_handle(engine_devdb(b.en)->db), 0);
+	for (int i = 0; i < 5; i++) {
+		b.mono_ms += 1000;
+		ev.mono_ms = b.mono_ms;
+		assert_int_equal(engine_step(b.en, &ev, &b.acts, &e), NE_BUSY);
+		if (i == 0) /* later it asks anew, and this page is no answer */
+			step(&b, (struct event){.type = EV_SENT});
+	}
+	expect(&b, "database-locked", NE_BUSY, "held the database's write lock for 4 s", "end");
+	/* The work may be gone when the lock is: then it is over after a while. */
+	test_sql(&b.db, "COMMIT");
+	b.mono_ms += 5000;
+	step(&b, (struct event){.type = EV_SENT});
+	assert_non_null(trouble(&b, "database-locked"));
+	b.mono_ms += 5000;
+	step(&b, (struct event){.type = EV_SENT});
+	expect_none(&b);
+	buf_free(&plain);
+	end(&b);
+}
+
 static void test_a_silent_server(void **state)
 {
 	struct frame f;
@@ -269,6 +308,20 @@ static void test_a_copy_gets_a_new_site(void **state)
 	expect(&b, "notice", NE_OK, "an older copy of itself", "nothing to do");
 	assert_int_equal(status(&b).problem, NE_OK);
 	assert_int_equal(b.new_sites, 1);
+	/* Acknowledgements do not take it away: people are to see it. */
+	f = welcome(find(&b, FRAME_HELLO), &b, 0);
+	give(&b, EV_DOWN, &f);
+	test_sql(&b.db, "INSERT INTO t VALUES(1, 0, 0)");
+	happen(&b, EV_LOCAL);
+	f = (struct frame){.type = FRAME_ACK,
+			   .ack = {.store = STORE,
+				   .term = TERM,
+				   .site = find(&b, FRAME_SET)->set.site,
+				   .number = find(&b, FRAME_SET)->set.number,
+				   .head = 0}};
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(status(&b).pending_rows, 0);
+	assert_non_null(trouble(&b, "notice"));
 	end(&b);
 }
 
@@ -302,6 +355,7 @@ int main(void)
 		cmocka_unit_test(test_pending_above_the_bound),
 		cmocka_unit_test(test_capture_that_is_lost),
 		cmocka_unit_test(test_a_held_lock),
+		cmocka_unit_test(test_a_held_lock_while_others_change),
 		cmocka_unit_test(test_a_silent_server),
 		cmocka_unit_test(test_refused_sets),
 		cmocka_unit_test(test_refused_tables),

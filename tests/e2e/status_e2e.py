@@ -83,7 +83,7 @@ class WithAServer(Case):
         self.stack.add_user("quota")
         d1, d2 = (self.stack.device("quota", name) for name in ("d1", "d2"))
         for d, first in ((d1, 0), (d2, 120)):
-            d.script(f"CREATE TABLE wide (id INTEGER PRIMARY KEY, {columns(first)}); INSERT INTO wide (id) VALUES (1)")
+            d.script(f"CREATE TABLE wide (id INTEGER PRIMARY KEY, {columns(first)}); INSERT INTO wide (id) VALUES ({first})")
             d.init()
             d.neap("track", "wide")
         d1.sync()
@@ -133,7 +133,7 @@ class WithAServer(Case):
         app.execute("INSERT INTO items VALUES (9, 'mine', 90)")
         self.stack.sql("UPDATE items SET price = 11 WHERE user_id = 'locked' AND id = 1")
         self.expect(d, "database-locked", 3, r"held the database's write lock for \d+ s", "end that program's transaction")
-        self.assertIn("write lock", d.sync(seconds=2, code=3))
+        self.assertIn("write lock", d.sync(seconds=8, code=3))
         app.execute("COMMIT")
         app.close()
         self.gone(d, "database-locked")
