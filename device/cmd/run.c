@@ -49,7 +49,8 @@ static void on_ended(void *ctx, const char *db, const char *text)
 /* Opens one of `n` databases. What is in the way is told once. */
 static int try_open(struct agent *a, struct entry *x, size_t n, struct err *e)
 {
-	struct node_owner owner = {.ctx = x, .say = say, .ended = n > 1 ? on_ended : NULL};
+	struct node_owner owner = {
+		.ctx = x, .shares_loop = n > 1, .say = say, .ended = n > 1 ? on_ended : NULL};
 	int rc = agent_add(a, x->db, &owner, NULL, e);
 
 	if (rc == NE_BUSY)
@@ -61,7 +62,7 @@ static int try_open(struct agent *a, struct entry *x, size_t n, struct err *e)
 	return rc;
 }
 
-/* When to look at those again that are not open. A try waits for a lock: not too often beside
+/* When to look at those again that are not open. A try may wait for a lock: not too often beside
  * others. */
 static uint64_t look_again_ms(size_t open, size_t n, int why)
 {

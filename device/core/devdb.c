@@ -155,7 +155,7 @@ static int configure(struct devdb *d, struct err *e)
 }
 
 static int connect(struct devdb **out, const char *path, unsigned flags, const char *vfs,
-		   struct err *e)
+		   int busy_ms, struct err *e)
 {
 	struct devdb *d = calloc(1, sizeof *d);
 	int rc;
@@ -164,7 +164,7 @@ static int connect(struct devdb **out, const char *path, unsigned flags, const c
 		return err_set(e, NE_MEMORY, "no memory to open %s", path);
 	d->schema.max = SCHEMA_BYTES;
 	rc = db_open(&d->db, path, DB_KEEP_JOURNAL | DB_TRIGGERS_OFF | DB_SYNC_FULL | flags, vfs,
-		     BUSY_MS, e);
+		     busy_ms, e);
 	if (!rc)
 		rc = configure(d, e);
 	if (rc) {
@@ -213,10 +213,16 @@ static int load(struct devdb *d, const char *path, struct err *e)
 
 int devdb_open(struct devdb **out, const char *path, const char *vfs, struct err *e)
 {
+	return devdb_open_busy(out, path, vfs, BUSY_MS, e);
+}
+
+int devdb_open_busy(struct devdb **out, const char *path, const char *vfs, int busy_ms,
+		    struct err *e)
+{
 	struct devdb *d = NULL;
 	int rc;
 
-	TRY(connect(&d, path, 0, vfs, e));
+	TRY(connect(&d, path, 0, vfs, busy_ms, e));
 	rc = load(d, path, e);
 	if (rc) {
 		devdb_close(d);
@@ -289,7 +295,7 @@ int devdb_init(const char *path, const char *vfs, const char *user, const char *
 		return err_set(e, NE_USAGE, "a site id is 1 to 2^63-1");
 	TRY(id_set(&user_id, slice_str(user), "user", e));
 	TRY(id_set(&device_id, slice_str(device), "device", e));
-	TRY(connect(&d, path, DB_CREATE, vfs, e));
+	TRY(connect(&d, path, DB_CREATE, vfs, BUSY_MS, e));
 	rc = suggest_wal(d, e);
 	if (!rc)
 		rc = devdb_begin(d, e);

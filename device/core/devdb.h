@@ -83,6 +83,9 @@ struct devdb {
  * file, or not initialised: the sentence names `neap init`), NE_DISK, NE_CORRUPT, NE_BUSY.
  */
 NEAP_CHECK int devdb_open(struct devdb **out, const char *path, const char *vfs, struct err *e);
+/* The same, waiting `busy_ms` for the lock of another writer, now and later, instead of 2 s. */
+NEAP_CHECK int devdb_open_busy(struct devdb **out, const char *path, const char *vfs, int busy_ms,
+			       struct err *e);
 void devdb_close(struct devdb *d);
 
 /*

@@ -67,6 +67,8 @@ static void defaults(struct engine_config *c)
 		c->inflight_sets = 8;
 	if (c->inflight_sets > FLIGHT_MAX / 2)
 		c->inflight_sets = FLIGHT_MAX / 2;
+	if (!c->busy_ms)
+		c->busy_ms = 2000;
 	if (!c->ack_ms)
 		c->ack_ms = 4000;
 	if (!c->check_ms)
@@ -86,7 +88,7 @@ int engine_open(struct engine **out, const struct engine_config *c, struct err *
 	en->token.max = LIMIT_MESSAGE;
 	en->set_bytes = en->cfg.set_bytes;
 	en->check_at_ms = en->retry_at_ms = en->keep_at_ms = NEVER_MS;
-	rc = devdb_open(&en->d, c->path, c->vfs, e);
+	rc = devdb_open_busy(&en->d, c->path, c->vfs, en->cfg.busy_ms, e);
 	/* Foreign keys and CHECKs are the writer's business: an image is applied as a whole (J2).
 	 */
 	if (!rc)

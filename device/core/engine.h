@@ -37,6 +37,7 @@ struct engine_config {
 	size_t inflight_bytes;	/* sealed bytes published and not yet sent on (EV_SENT) [12288] */
 	unsigned inflight_sets; /* published and not acknowledged [8]; halves on busy */
 	uint64_t ack_ms;	/* resend when no acknowledgement came, doubles to 8 times [4000] */
+	int busy_ms;		/* wait in a step for the lock of another writer [2000] */
 	uint64_t check_ms;	/* ask the server when nothing was heard, jittered [900000] */
 	/* Whether ACT_CONFLICT is wanted. */
 	bool conflicts;

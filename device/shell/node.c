@@ -11,7 +11,11 @@
 #include "device/shell/cert_time.h"
 #include "device/shell/node_internal.h"
 
-enum { PLAIN_MAX = LIMIT_MESSAGE + 1024 };
+enum {
+	PLAIN_MAX = LIMIT_MESSAGE + 1024,
+	LOCK_WAIT_MS = 2000,  /* for a short command that holds the file */
+	SHARED_BUSY_MS = 200, /* for the app's lock, where others wait meanwhile */
+};
 
 void node_say(struct node *n, const char *fmt, ...)
 {
@@ -43,10 +47,11 @@ static int check_identity(const struct node *n, struct err *e)
 static int fill(struct node *n, const char *db, struct err *e)
 {
 	TRY(paths_of(db, &n->paths, e));
-	TRY(lock_take(&n->paths, 2000, &n->lock, e));
+	TRY(lock_take(&n->paths, n->owner.shares_loop ? 0 : LOCK_WAIT_MS, &n->lock, e));
 	const struct engine_config config = {
 		.path = n->paths.db,
 		.random = crypt_random,
+		.busy_ms = n->owner.shares_loop ? SHARED_BUSY_MS : 0,
 		.conflicts = n->owner.conflict != NULL,
 		.resolve = n->owner.resolve ? node_resolve : NULL,
 		.resolve_ctx = n,

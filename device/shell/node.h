@@ -19,6 +19,8 @@ struct node;
 /* What a node tells its owner. Every function may be NULL; called from the loop. */
 struct node_owner {
 	void *ctx;
+	/* There are others in the loop: no step waits long for somebody else's lock. */
+	bool shares_loop;
 	/* One line for a log: connected, offline and why, … Never a secret. */
 	void (*say)(void *ctx, const char *db, const char *text);
 	/* The file is gone or another one: the agent has closed it. See agent_run. */
