@@ -4,12 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "device/shell/clock.h"
 #include "device/shell/pollset.h"
 
-enum { WAIT_MAX_MS = 60 * 1000 };
+enum {
+	WAIT_MAX_MS = 60 * 1000,
+	/* An engine holds the file and has no socket: it is starting, or a short command. */
+	STARTING_MAX_MS = 10 * 1000,
+};
 
 struct agent {
 	struct http *http;
@@ -288,28 +293,52 @@ static int sync_here(const char *db, uint64_t timeout_ms, const struct node_owne
 	return rc;
 }
 
+static int sync_there(const struct paths *p, uint64_t timeout_ms, struct waiter *w, struct err *e)
+{
+	json_t *request = json_pack("{s:s, s:b}", "op", "sync", "patient", timeout_ms > 0);
+	int rc = request ? control_call(p, request, timeout_ms, on_line, w, e)
+			 : err_set(e, NE_MEMORY, "out of memory");
+
+	json_decref(request);
+	return rc == NE_TIMEOUT && timeout_ms ? timed_out(w, e) : rc;
+}
+
+/* Here, or by the engine that holds the file; NE_LOCKED while that one does not listen. */
+static int try_sync(const struct paths *p, uint64_t timeout_ms, const struct node_owner *owner,
+		    struct waiter *w, struct err *e)
+{
+	struct err locked = {0};
+	int fd, rc = lock_take(p, 0, &fd, &locked);
+
+	if (!rc) {
+		lock_drop(fd);
+		return sync_here(p->db, timeout_ms, owner, w, e);
+	}
+	if (rc != NE_LOCKED)
+		return err_set(e, rc, "%s", locked.text);
+	rc = sync_there(p, timeout_ms, w, e);
+	return rc == NE_UNREACHABLE && !w->status ? err_set(e, NE_LOCKED, "%s", locked.text) : rc;
+}
+
 int agent_sync(const char *db, uint64_t timeout_ms, const struct node_owner *owner,
 	       const struct agent_progress *progress, struct err *e)
 {
 	struct waiter w = {.progress = progress};
+	const uint64_t began_ms = mono_ms();
+	const uint64_t patience_ms =
+		timeout_ms && timeout_ms < STARTING_MAX_MS ? timeout_ms : STARTING_MAX_MS;
+	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+	uint64_t waited_ms = 0;
 	struct paths p;
-	int fd;
+	int rc;
 
 	TRY(paths_of(db, &p, e));
-	int rc = lock_take(&p, 0, &fd, e);
-	if (!rc) {
-		lock_drop(fd);
-		rc = sync_here(db, timeout_ms, owner, &w, e);
-	} else if (rc == NE_LOCKED) {
-		json_t *request = json_pack("{s:s, s:b}", "op", "sync", "patient", timeout_ms > 0);
-		rc = request ? control_call(&p, request, timeout_ms, on_line, &w, e)
-			     : err_set(e, NE_MEMORY, "out of memory");
-		json_decref(request);
-		if (rc == NE_TIMEOUT && timeout_ms)
-			rc = timed_out(&w, e);
-		else if (rc == NE_UNREACHABLE && !w.status)
-			/* A short command holds it, or an engine that is just starting. */
-			rc = sync_here(db, timeout_ms, owner, &w, e);
+	while ((rc = try_sync(&p, timeout_ms ? timeout_ms - waited_ms : 0, owner, &w, e)) ==
+	       NE_LOCKED) {
+		nanosleep(&pause, NULL);
+		waited_ms = mono_ms() - began_ms;
+		if (waited_ms >= patience_ms)
+			break;
 	}
 	give(&w);
 	return rc;

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """The whole, on real processes: what a user does, and what a user does wrong."""
 
+import fcntl
 import math
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 import unittest
 
 from harness import NEAP, Stack, wait_for
@@ -251,6 +253,29 @@ class Mistakes(Case):
         wait_for("the agent", lambda: os.path.exists(d.db + ".neap-sock"))
         said = d.neap("run", code=7)
         self.check_says(said, d.db.rsplit("/", 1)[1])
+
+    def test_a_sync_waits_for_an_agent_that_is_starting(self):
+        d = self.fresh("starting")
+        d.init()
+        d.neap("track", "settings")
+        # Its lock is taken, its socket not there yet.
+        with open(d.db + ".neap-lock", "r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            began = time.monotonic()
+            said = d.sync(2, code=7)
+            self.assertIn("another", said)
+            self.assertTrue(2 <= time.monotonic() - began < 6)
+            waiting = subprocess.Popen([NEAP, "sync", d.db], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            # More than any other command waits for a lock.
+            with self.assertRaises(subprocess.TimeoutExpired):
+                waiting.wait(timeout=4)
+        d.start()
+        said, _ = waiting.communicate(timeout=30)
+        self.assertEqual(waiting.returncode, 0, said)
+        for _ in range(5):
+            d.kill()
+            d.start()
+            d.sync(20)
 
     def test_sync_times_out_and_keeps_what_is_pending(self):
         d = self.fresh("patient")
