@@ -73,12 +73,15 @@ class Bounded(unittest.TestCase):
         return d
 
     def sync_beside_a_writer(self, d):
-        """What the writer in another process met while `neap sync` worked."""
+        return self.beside_a_writer(d, lambda: d.sync(120))
+
+    def beside_a_writer(self, d, work):
+        """What the writer in another process met while `neap` worked."""
         d.sql("CREATE TABLE IF NOT EXISTS own(id INTEGER PRIMARY KEY, n INTEGER)")
         writer = subprocess.Popen([sys.executable, "-c", WRITER, d.db], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.assertEqual(writer.stdout.readline(), "ready\n")
         try:
-            d.sync(120)
+            work()
         finally:
             said, _ = writer.communicate("stop\n", timeout=30)
         return json.loads(said)
@@ -141,6 +144,38 @@ class Bounded(unittest.TestCase):
             return met
 
         self.check_lock("deletes", run)
+
+    def check_keep(self, name, create, fill):
+        """The agent sends, and deletes what the server has, beside a writer."""
+        table = create.split()[2]
+        count = f"SELECT count(*) FROM {table}"
+
+        def run(user):
+            self.stack.add_user(user)
+            d = self.device(user, "a", create, "--append", "--keep-rows", "1000")
+            d.sql(fill)
+            rows = d.sql(count)[0][0]
+            d.start()
+            try:
+                met = self.beside_a_writer(d, lambda: wait_for("the rows gone", lambda: d.sql(count)[0][0] <= 1100, 240, 0.1))
+                d.sync(60)
+            finally:
+                d.kill()
+            self.assertEqual(self.stack.sql(f"SELECT count(*) FROM {table} WHERE user_id = ?", user), [(rows,)])
+            return met
+
+        self.check_lock(name, run)
+
+    def test_keep_never_locks_the_app_out(self):
+        log = "CREATE TABLE log (id INTEGER PRIMARY KEY, at INTEGER, x TEXT)"
+        self.check_keep("keep", log, f"{numbers(ROWS)} INSERT INTO log(at, x) SELECT i, 'reading ' || i FROM c")
+
+    def test_keep_of_other_keys_never_locks_the_app_out(self):
+        # Random keys, an index, wide rows: each delete touches many pages.
+        columns = ", ".join(f"c{i} INTEGER" for i in range(30))
+        create = f"CREATE TABLE wlog (id TEXT PRIMARY KEY, u TEXT, {columns})"
+        fill = f"{numbers(20000)} INSERT INTO wlog SELECT hex(randomblob(8)), hex(randomblob(8)), " + ", ".join("i" for _ in range(30)) + " FROM c"
+        self.check_keep("keep-text-keys", create, fill)
 
     def test_memory_does_not_grow_with_the_rows(self):
         """Peaks of agent and backend while rows go up and come down: caches are full at 100,000 rows, five times as many take no more."""
