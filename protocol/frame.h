@@ -17,6 +17,7 @@ enum frame_type {
 	FRAME_PULL = 4,
 	FRAME_DECLARE = 5,
 	FRAME_CONFLICTS = 7,
+	FRAME_ASK = 8,
 
 	/* backend → device, on <device>/down */
 	FRAME_WELCOME = 16,
@@ -30,6 +31,7 @@ enum frame_type {
 	FRAME_RECEIPT = 24,
 	FRAME_REJECT = 25,
 	FRAME_NOTED = 27,
+	FRAME_RANGES = 28,
 
 	/* backend → every device of the user */
 	FRAME_CHANGE = 32, /* on changes/<origin> */
@@ -113,6 +115,18 @@ struct f_conflicts {
 	uint64_t number; /* of the last one in it */
 	size_t n;
 	const struct lost_value *lost;
+};
+
+/*
+ * What does the server have of the append rows (site, gen) with numbers above `after`, up to and
+ * including `upto`? It had acknowledged more than it knows now (P8). Answered by ranges.
+ */
+struct f_ask {
+	uint64_t nonce;
+	struct shape_id shape;
+	uint64_t site, gen;
+	int64_t after, upto; /* after < upto */
+	uint64_t salt;	     /* 0: the numbers are asked for; else hashes of the keys, with it */
 };
 
 enum site_status {
@@ -225,6 +239,15 @@ struct f_noted {
 	uint64_t site, number;
 };
 
+/* Of the numbers up to `upto`: those received, or the keys of those that are here. */
+struct f_ranges {
+	uint64_t nonce;
+	uint64_t store, term;
+	bool foreign;		 /* the site is another device's of the user */
+	int64_t upto;		 /* nothing behind it was looked at: ask on */
+	struct slice runs, keys; /* protocol/ranges.h; one of them is empty */
+};
+
 struct f_change {
 	uint64_t term;
 	uint64_t seq;
@@ -247,6 +270,7 @@ struct frame {
 		struct f_pull pull;
 		struct f_declare declare;
 		struct f_conflicts conflicts;
+		struct f_ask ask;
 		struct f_welcome welcome;
 		struct f_ack ack;
 		struct f_expect expect;
@@ -258,6 +282,7 @@ struct frame {
 		struct f_receipt receipt;
 		struct f_reject reject;
 		struct f_noted noted;
+		struct f_ranges ranges;
 		struct f_change change;
 		struct f_head head;
 	};

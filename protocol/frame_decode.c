@@ -104,6 +104,54 @@ static int get_slices(struct reader *r, const struct slice **out, size_t *count)
 	return 0;
 }
 
+/* A number of an append row: two's complement, big-endian. */
+static int64_t get_number(const uint8_t *at)
+{
+	uint64_t v = 0;
+
+	for (int i = 0; i < NUMBER_BYTES; i++)
+		v = v << 8 | at[i];
+	return (int64_t)v;
+}
+
+static int get_ask(struct reader *r, struct f_ask *f)
+{
+	struct slice id, span;
+
+	TRY(want(r, ASK_FIELDS));
+	TRY(get(r, &f->nonce));
+	TRY(cbor_get_bytes(&r->in, &id));
+	if (id.len != sizeof f->shape)
+		return NE_MALFORMED;
+	memcpy(&f->shape, id.at, sizeof f->shape);
+	TRY(get_id(r, &f->site));
+	TRY(get(r, &f->gen));
+	TRY(cbor_get_bytes(&r->in, &span));
+	if (span.len != ASK_SPAN_BYTES)
+		return NE_MALFORMED;
+	f->after = get_number(span.at);
+	f->upto = get_number(span.at + NUMBER_BYTES);
+	TRY(get(r, &f->salt));
+	return f->after < f->upto ? 0 : NE_MALFORMED;
+}
+
+static int get_ranges(struct reader *r, struct f_ranges *f)
+{
+	struct slice upto;
+
+	TRY(want(r, RANGES_FIELDS));
+	TRY(get(r, &f->nonce));
+	TRY(get_store_term(r, &f->store, &f->term));
+	TRY(get_flag(r, &f->foreign));
+	TRY(cbor_get_bytes(&r->in, &upto));
+	if (upto.len != NUMBER_BYTES)
+		return NE_MALFORMED;
+	f->upto = get_number(upto.at);
+	TRY(cbor_get_bytes(&r->in, &f->runs));
+	TRY(cbor_get_bytes(&r->in, &f->keys));
+	return f->runs.len > LIMIT_MESSAGE || f->keys.len > LIMIT_MESSAGE ? NE_LIMIT : 0;
+}
+
 static int get_hello(struct reader *r, struct f_hello *f)
 {
 	TRY(want(r, HELLO_FIELDS));
@@ -419,6 +467,10 @@ static int get_fields(struct reader *r, struct frame *f)
 		return get_reject(r, &f->reject);
 	case FRAME_NOTED:
 		return get_noted(r, &f->noted);
+	case FRAME_ASK:
+		return get_ask(r, &f->ask);
+	case FRAME_RANGES:
+		return get_ranges(r, &f->ranges);
 	case FRAME_CHANGE:
 		return get_change(r, &f->change);
 	case FRAME_HEAD:

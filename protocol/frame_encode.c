@@ -222,6 +222,43 @@ static int put_reject(struct buf *out, const struct f_reject *f)
 	return cbor_put_bytes(out, f->rows);
 }
 
+/* A number of an append row: two's complement, big-endian. */
+static void put_number(int64_t n, uint8_t *out)
+{
+	uint64_t v = (uint64_t)n;
+
+	for (int i = NUMBER_BYTES - 1; i >= 0; i--, v >>= 8)
+		out[i] = (uint8_t)v;
+}
+
+static int put_ask(struct buf *out, const struct f_ask *f)
+{
+	const uint64_t identity[] = {f->site, f->gen};
+	uint8_t span[ASK_SPAN_BYTES];
+
+	put_number(f->after, span);
+	put_number(f->upto, span + NUMBER_BYTES);
+	TRY(open_frame(out, FRAME_ASK, ASK_FIELDS));
+	TRY(put_all(out, &f->nonce, 1));
+	TRY(cbor_put_bytes(out, slice_of(&f->shape, sizeof f->shape)));
+	TRY(put_all(out, identity, 2));
+	TRY(cbor_put_bytes(out, slice_of(span, sizeof span)));
+	return put_all(out, &f->salt, 1);
+}
+
+static int put_ranges(struct buf *out, const struct f_ranges *f)
+{
+	const uint64_t v[] = {f->nonce, f->store, f->term, f->foreign};
+	uint8_t upto[NUMBER_BYTES];
+
+	put_number(f->upto, upto);
+	TRY(open_frame(out, FRAME_RANGES, RANGES_FIELDS));
+	TRY(put_all(out, v, 4));
+	TRY(cbor_put_bytes(out, slice_of(upto, sizeof upto)));
+	TRY(cbor_put_bytes(out, f->runs));
+	return cbor_put_bytes(out, f->keys);
+}
+
 static int put_noted(struct buf *out, const struct f_noted *f)
 {
 	const uint64_t v[NOTED_FIELDS] = {f->store, f->term, f->site, f->number};
@@ -281,6 +318,10 @@ static int put_frame(struct buf *out, const struct frame *f)
 		return put_reject(out, &f->reject);
 	case FRAME_NOTED:
 		return put_noted(out, &f->noted);
+	case FRAME_ASK:
+		return put_ask(out, &f->ask);
+	case FRAME_RANGES:
+		return put_ranges(out, &f->ranges);
 	case FRAME_CHANGE:
 		return put_change(out, &f->change);
 	case FRAME_HEAD:
@@ -371,6 +412,10 @@ const char *frame_name(enum frame_type type)
 		return "reject";
 	case FRAME_NOTED:
 		return "noted";
+	case FRAME_ASK:
+		return "ask";
+	case FRAME_RANGES:
+		return "ranges";
 	case FRAME_CHANGE:
 		return "change";
 	case FRAME_HEAD:

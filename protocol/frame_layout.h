@@ -23,6 +23,8 @@ enum {
 	DECLARE_FIELDS = 1,
 	CONFLICTS_FIELDS = 3,
 	LOST_FIELDS = 10,
+	ASK_FIELDS = 6,
+	ASK_SPAN_BYTES = 16, /* after, upto */
 	WELCOME_FIELDS = 10,
 	ACK_FIELDS = 6,
 	EXPECT_FIELDS = 5,
@@ -34,6 +36,8 @@ enum {
 	RECEIPT_FIELDS = 2,
 	REJECT_FIELDS = 4,
 	NOTED_FIELDS = 4,
+	RANGES_FIELDS = 7,
+	NUMBER_BYTES = 8, /* of an append row */
 	CHANGE_FIELDS = 3,
 	HEAD_FIELDS = 5,
 };

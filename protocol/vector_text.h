@@ -221,6 +221,13 @@ static inline void say_up(struct buf *b, const struct frame *f)
 		if (f->pull.upto)
 			SAY_NUMBERS(b, "upto", f->pull.upto);
 		return;
+	case FRAME_ASK:
+		SAY_NUMBERS(b, "nonce", f->ask.nonce);
+		say_ids(b, "shape", &f->ask.shape, 1);
+		SAY_NUMBERS(b, "site gen", f->ask.site, f->ask.gen);
+		SAY(b, " after=%" PRId64 " upto=%" PRId64, f->ask.after, f->ask.upto);
+		SAY_NUMBERS(b, "salt", f->ask.salt);
+		return;
 	case FRAME_CONFLICTS:
 		say_conflicts(b, &f->conflicts);
 		return;
@@ -301,6 +308,13 @@ static inline void say_down(struct buf *b, const struct frame *f)
 		for (size_t i = 0; i < f->receipt.n_missing; i++)
 			SAY_NUMBERS(b, "index", f->receipt.missing[i]);
 		SAY(b, " ]");
+		return;
+	case FRAME_RANGES:
+		SAY_NUMBERS(b, "nonce store term foreign", f->ranges.nonce, f->ranges.store,
+			    f->ranges.term, (uint64_t)f->ranges.foreign);
+		SAY(b, " upto=%" PRId64, f->ranges.upto);
+		say_bytes(b, "runs", f->ranges.runs);
+		say_bytes(b, "keys", f->ranges.keys);
 		return;
 	case FRAME_NOTED:
 		SAY_NUMBERS(b, "store term site number", f->noted.store, f->noted.term,

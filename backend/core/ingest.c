@@ -128,6 +128,8 @@ static int dispatch(struct step *s, const struct sender *from, const struct fram
 		return on_declare(s, from, &f->declare, e);
 	case FRAME_CONFLICTS:
 		return on_conflicts(s, from, &f->conflicts, e);
+	case FRAME_ASK:
+		return on_ask(s, from, &f->ask, e);
 	case FRAME_PART:
 		if (whole)
 			return on_part(s, from, &f->part, whole, e);

@@ -115,6 +115,8 @@ NEAP_CHECK int on_hello(struct step *s, const struct sender *from, const struct 
 			struct err *e);
 NEAP_CHECK int on_pull(struct step *s, const struct sender *from, const struct f_pull *f,
 		       struct err *e);
+NEAP_CHECK int on_ask(struct step *s, const struct sender *from, const struct f_ask *f,
+		      struct err *e);
 NEAP_CHECK int on_declare(struct step *s, const struct sender *from, const struct f_declare *f,
 			  struct err *e);
 NEAP_CHECK int on_set(struct step *s, const struct sender *from, const struct f_set *f,

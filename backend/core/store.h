@@ -301,6 +301,29 @@ NEAP_CHECK int store_append(struct store *s, const struct store_user *u,
 			    const struct row *rows, size_t n, struct store_appended *out,
 			    struct err *e);
 
+/* Numbers `after` < n ≤ `upto` of a generation. */
+struct store_span {
+	uint64_t gen;
+	int64_t after, upto;
+};
+/* One answer's worth. Rows are looked at one by one only where numbers came with holes. */
+enum { STORE_KNOWN_RUNS = 1000, STORE_KNOWN_ROWS = 20000, STORE_KNOWN_KEYS = 2000 };
+struct store_known {
+	int64_t upto;	       /* of the span, up to here */
+	struct buf runs, keys; /* protocol/ranges.h; max set by the caller, who frees them */
+};
+/*
+ * P8: which numbers of the site were received, among them those of rows that an operator deleted,
+ * where numbers came without holes; or the hashes of the keys of the rows that are here.
+ */
+NEAP_CHECK int store_ranges(struct store *s, const struct store_user *u,
+			    const struct store_site *site, const struct store_shape *shape,
+			    const struct store_span *span, struct store_known *out, struct err *e);
+NEAP_CHECK int store_keys(struct store *s, const struct store_user *u,
+			  const struct store_site *site, const struct store_shape *shape,
+			  const struct store_span *span, uint64_t salt, struct store_known *out,
+			  struct err *e);
+
 /* ---- pages ---- */
 
 struct store_page {

@@ -418,6 +418,17 @@ static int append_get(const struct store_table *t, struct buf *out)
 			       " AND neap_n = ?4");
 }
 
+/* Of rows with numbers ?4 < n ≤ ?5, in their order: the number, and the key. */
+static int append_numbers(const struct store_table *t, bool keys, struct buf *out)
+{
+	TRY(buf_printf(out, "SELECT neap_n"));
+	if (keys)
+		TRY(put_list(out, ", ", ", ", t->shape.key, t->shape.n_key));
+	TRY(put_table(out, " FROM ", t));
+	return buf_printf(out, " WHERE user_id = ?1 AND neap_site = ?2 AND neap_gen = ?3"
+			       " AND neap_n > ?4 AND neap_n <= ?5 ORDER BY neap_n");
+}
+
 /* ---- pages ---- */
 
 /* Columns: seq, state, stamp, site, regs, key…, column… */
@@ -500,6 +511,10 @@ int table_sql(const struct store_table *t, enum table_query q, struct buf *out)
 		return append(t, out);
 	case TQ_APPEND_GET:
 		return append_get(t, out);
+	case TQ_APPEND_NUMBERS:
+		return append_numbers(t, false, out);
+	case TQ_APPEND_KEYS:
+		return append_numbers(t, true, out);
 	case TQ_PAGE:
 		return page(t, false, out);
 	case TQ_PAGE_AFTER:

@@ -35,20 +35,27 @@ static const char *text(struct buf *b)
 	return (const char *)b->at;
 }
 
+static bool of_append(enum table_query q)
+{
+	return q == TQ_APPEND || q == TQ_APPEND_GET || q == TQ_APPEND_NUMBERS ||
+	       q == TQ_APPEND_KEYS;
+}
+
 /* Every statement that reads or writes rows names the user as ?1 in its first condition or value.
  */
 static void the_user_comes_first(void **state)
 {
 	static const enum table_query q[] = {
-		TQ_REG_GET,    TQ_REG_ADD, TQ_REG_SET,	  TQ_ROW_GET, TQ_ROW_PUT,    TQ_ROW_CHANGE,
-		TQ_ROW_DELETE, TQ_APPEND,  TQ_APPEND_GET, TQ_PAGE,    TQ_PAGE_AFTER, TQ_GC,
+		TQ_REG_GET,    TQ_REG_ADD,    TQ_REG_SET,	 TQ_ROW_GET,	 TQ_ROW_PUT,
+		TQ_ROW_CHANGE, TQ_ROW_DELETE, TQ_APPEND,	 TQ_APPEND_GET,	 TQ_PAGE,
+		TQ_PAGE_AFTER, TQ_GC,	      TQ_APPEND_NUMBERS, TQ_APPEND_KEYS,
 	};
 	struct store_table m = table(SHAPE_MERGE), a = table(SHAPE_APPEND);
 	(void)state;
 
 	for (size_t i = 0; i < sizeof q / sizeof *q; i++) {
 		struct buf b = {.max = 65536};
-		bool append = q[i] == TQ_APPEND || q[i] == TQ_APPEND_GET;
+		bool append = of_append(q[i]);
 		assert_int_equal(table_sql(append ? &a : &m, q[i], &b), 0);
 		const char *sql = text(&b);
 		const char *where = strstr(sql, " WHERE ");
@@ -119,7 +126,7 @@ static void sqlite_takes_them(void **state)
 		if (db_exec(db, text(&ddl), &e))
 			fail_msg("%s", e.text);
 		for (int q = 0; q < TQ_N; q++) {
-			bool append = q == TQ_APPEND || q == TQ_APPEND_GET;
+			bool append = of_append((enum table_query)q);
 			struct buf b = {.max = 65536};
 			sqlite3_stmt *st;
 			if (append != (kind == SHAPE_APPEND))

@@ -149,7 +149,7 @@ static struct pass *pass_of(struct cutter *c, int64_t id)
 	}
 	if (c->n == LIMIT_TABLES)
 		forget_passes(c);
-	c->pass[c->n] = (struct pass){.table = id};
+	c->pass[c->n] = (struct pass){.table = id, .lost_at = INT64_MIN};
 	return &c->pass[c->n++];
 }
 

@@ -76,15 +76,7 @@ struct pending_stats {
 };
 NEAP_CHECK int cut_pending(struct devdb *d, const struct tracked *t, struct pending_stats *out,
 			   struct err *e);
-/*
- * The server lost sets that it had acknowledged (its store was restored or wiped): the rows of the
- * append tables that are still here are pending again. Where the key is the row's number it is also
- * its identity, so what the server still has it takes for a duplicate; rows whose numbers were
- * dropped get new ones, and only if the server lost `all`. In the caller's transaction, before
- * cutter_restart; no set is in flight.
- */
-NEAP_CHECK int cut_lost(struct devdb *d, bool all, struct err *e);
-/* True if anything is pending, in flight or not; cheap. */
+/* True if anything is pending, in flight or not, or may be, as the server lost rows; cheap. */
 NEAP_CHECK int cut_any_pending(struct devdb *d, bool *any, struct err *e);
 
 #endif

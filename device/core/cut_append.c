@@ -1,12 +1,14 @@
 /* Cutting an append table: keys above those in flight, and rows with numbers of their own. */
 #include "device/core/cut_internal.h"
 #include "device/core/identity.h"
+#include "device/core/lost.h"
 #include "device/core/rejected.h"
 
 enum { SQL_MAX_BYTES = 1 << 20 };
 
 struct append_state {
 	int64_t high, cut_from, numbered, acked;
+	bool asking; /* the server is yet to tell what it lost of the table */
 };
 
 static int load_state(struct cutting *c, const struct tracked *t, struct append_state *out,
@@ -15,16 +17,19 @@ static int load_state(struct cutting *c, const struct tracked *t, struct append_
 	sqlite3_stmt *s;
 	bool row;
 
-	TRY(db_prepare(c->d->db,
-		       "SELECT high, cut_from, numbered, acked FROM neap_append WHERE id = ?1", &s,
-		       e));
+	TRY(db_prepare(
+		c->d->db,
+		"SELECT high, cut_from, numbered, acked, EXISTS(SELECT 1 FROM neap_ask WHERE "
+		"table_id = ?1) FROM neap_append WHERE id = ?1",
+		&s, e));
 	sqlite3_bind_int64(s, 1, t->id);
 	TRY(db_step(c->d->db, s, &row, e));
 	if (row)
 		*out = (struct append_state){.high = sqlite3_column_int64(s, 0),
 					     .cut_from = sqlite3_column_int64(s, 1),
 					     .numbered = sqlite3_column_int64(s, 2),
-					     .acked = sqlite3_column_int64(s, 3)};
+					     .acked = sqlite3_column_int64(s, 3),
+					     .asking = sqlite3_column_int(s, 4)};
 	sqlite3_reset(s);
 	return row ? NE_OK : err_set(e, NE_CORRUPT, "neap_append lacks table %s", t->marks);
 }
@@ -56,7 +61,7 @@ static int put_columns(const struct shape *s, const char *of, struct buf *out)
 }
 
 /* A row whose key got a number goes under that number only. */
-static int put_keys_sql(const struct tracked *t, struct buf *out)
+static int put_keys_sql(const struct tracked *t, bool upto, struct buf *out)
 {
 	const struct shape *s = &t->shape;
 
@@ -66,7 +71,13 @@ static int put_keys_sql(const struct tracked *t, struct buf *out)
 	TRY(sql_put_name(out, s->name));
 	TRY(buf_printf(out, " AS x WHERE x."));
 	TRY(sql_put_name(out, s->key[0].name));
-	TRY(buf_printf(out, " > ?1 AND NOT EXISTS(SELECT 1 FROM \"%s\" WHERE k0 = x.", t->marks));
+	TRY(buf_printf(out, " > ?1 AND "));
+	if (upto) {
+		TRY(buf_printf(out, "x."));
+		TRY(sql_put_name(out, s->key[0].name));
+		TRY(buf_printf(out, " <= ?2 AND "));
+	}
+	TRY(buf_printf(out, "NOT EXISTS(SELECT 1 FROM \"%s\" WHERE k0 = x.", t->marks));
 	TRY(sql_put_name(out, s->key[0].name));
 	TRY(buf_printf(out, ") ORDER BY x."));
 	return sql_put_name(out, s->key[0].name);
@@ -193,7 +204,7 @@ static int cut_keys(struct cutting *c, const struct tracked *t, struct append_st
 	bool row, rejected;
 	int rc;
 
-	TRY(prepare(c, put_keys_sql(t, &sql), &sql, &s, e));
+	TRY(prepare(c, put_keys_sql(t, false, &sql), &sql, &s, e));
 	sqlite3_bind_int64(s, 1, lo);
 	while (!(rc = db_step(c->d->db, s, &row, e)) && row) {
 		int64_t id = sqlite3_column_int64(s, 0);
@@ -217,6 +228,78 @@ static int cut_keys(struct cutting *c, const struct tracked *t, struct append_st
 	if (c->n_row == before)
 		return a->cut_from == lo ? NE_OK : store_state(c, t, a, e);
 	return put_range(c, t, RANGE_KEYS, lo, a->cut_from, e);
+}
+
+/* The next keys that the server lost: above p->lost_at. */
+static int next_lost(struct cutting *c, const struct tracked *t, const struct pass *p, int64_t *lo,
+		     int64_t *hi, bool *any, struct err *e)
+{
+	sqlite3_stmt *s;
+
+	TRY(db_prepare(c->d->db,
+		       "SELECT max(lo, ?3), hi FROM neap_lost WHERE table_id = ?1 AND kind = ?2 "
+		       "AND hi > ?3 ORDER BY lo LIMIT 1",
+		       &s, e));
+	sqlite3_bind_int64(s, 1, t->id);
+	sqlite3_bind_int(s, 2, RANGE_KEYS);
+	sqlite3_bind_int64(s, 3, p->lost_at);
+	TRY(db_step(c->d->db, s, any, e));
+	*lo = sqlite3_column_int64(s, 0);
+	*hi = sqlite3_column_int64(s, 1);
+	sqlite3_reset(s);
+	return NE_OK;
+}
+
+/* Rows with keys above lo, up to hi, as far as there is room: to *upto. */
+static int cut_keys_between(struct cutting *c, const struct tracked *t, int64_t lo, int64_t hi,
+			    int64_t *upto, struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	struct identity who = {.hi = INT64_MIN};
+	sqlite3_stmt *s;
+	bool row, rejected;
+	int rc;
+
+	*upto = lo;
+	TRY(prepare(c, put_keys_sql(t, true, &sql), &sql, &s, e));
+	sqlite3_bind_int64(s, 1, lo);
+	sqlite3_bind_int64(s, 2, hi);
+	while (!(rc = db_step(c->d->db, s, &row, e)) && row) {
+		int64_t id = sqlite3_column_int64(s, 0);
+
+		rc = id > who.hi ? identity_of(c->d, t, RANGE_KEYS, id, &who, e) : NE_OK;
+		rc = rc ? rc : take(c, s, t, &who, id, &rejected, e);
+		if (rc || c->full)
+			break;
+		*upto = id;
+	}
+	sqlite3_reset(s);
+	if (!rc && !c->full)
+		*upto = hi;
+	return rc;
+}
+
+/* Rows that went up once and were lost; keys without a row, or with one that was refused, go. */
+static int cut_lost_keys(struct cutting *c, const struct tracked *t, struct pass *p, struct err *e)
+{
+	int64_t lo, hi, upto;
+	bool any;
+
+	for (;;) {
+		size_t before = c->n_row;
+
+		TRY(next_lost(c, t, p, &lo, &hi, &any, e));
+		if (!any)
+			return NE_OK;
+		TRY(cut_keys_between(c, t, lo, hi, &upto, e));
+		if (c->n_row > before)
+			TRY(put_range(c, t, RANGE_LOST, lo, upto, e));
+		else
+			TRY(lost_settle(c->d, t->id, lo, upto, e));
+		p->lost_at = upto;
+		if (c->full)
+			return NE_OK;
+	}
 }
 
 static int drop_number(struct cutting *c, const struct tracked *t, int64_t n, struct err *e)
@@ -276,7 +359,11 @@ int cut_append_table(struct cutting *c, const struct tracked *t, struct pass *p,
 	struct append_state a = {0};
 
 	TRY(load_state(c, t, &a, e));
+	if (a.asking)
+		return NE_OK;
 	TRY(cut_numbers(c, t, &a, p, e));
+	if (t->shape.key_is_number && !c->full)
+		TRY(cut_lost_keys(c, t, p, e));
 	if (t->shape.key_is_number && !c->full)
 		TRY(cut_keys(c, t, &a, e));
 	if (c->n_row == 0)

@@ -9,6 +9,7 @@ enum range_kind {
 	RANGE_MARKS,   /* keys of a mark table */
 	RANGE_KEYS,    /* INTEGER PRIMARY KEYs of an append table */
 	RANGE_NUMBERS, /* numbers of an append table's number table */
+	RANGE_LOST,    /* keys that the server had and lost (lost.h) */
 };
 
 /* What a set carries of one table: above `lo`, up to and including `hi`; empty: no bound. */
@@ -37,7 +38,8 @@ struct pass {
 	int64_t table;
 	struct segments before, now;
 	size_t at;	   /* the segment of `before` that this pass stands in */
-	int64_t number_at; /* append: numbers up to here are in flight */
+	int64_t number_at; /* append: numbers up to here are in flight, */
+	int64_t lost_at;   /* … and of the keys that were lost, those up to here */
 };
 
 /* Marks are pending below the bound of each segment with a gen above its own. */

@@ -1,7 +1,7 @@
 /* How much is pending: what marks, numbers and keys above the acknowledged one say. */
 #include <stdio.h>
 
-#include "device/core/cut_internal.h"
+#include "device/core/lost.h"
 
 enum { SQL_MAX_BYTES = 1 << 20, EXACT_ROWS = 4000 };
 
@@ -69,6 +69,39 @@ static int put_keys(const struct tracked *t, bool count, struct buf *out)
 	return buf_printf(out, count ? ")" : "))");
 }
 
+/* Of keys that the server lost: the rows, with their sizes; `order` by key. */
+static int put_lost(const struct tracked *t, const char *order, int limit, struct buf *out)
+{
+	struct slice key = t->shape.key[0].name;
+
+	TRY(buf_printf(out, "SELECT "));
+	TRY(cut_put_row_size(&t->shape, "x", out));
+	TRY(buf_printf(out, " AS b FROM neap_lost AS l CROSS JOIN main."));
+	TRY(sql_put_name(out, t->shape.name));
+	TRY(buf_printf(out, " AS x ON x."));
+	TRY(sql_put_name(out, key));
+	TRY(buf_printf(out, " > l.lo AND x."));
+	TRY(sql_put_name(out, key));
+	TRY(buf_printf(out,
+		       " <= l.hi WHERE l.table_id = %lld AND l.kind = %d AND NOT EXISTS(SELECT 1 "
+		       "FROM main.\"%s\" WHERE k0 = x.",
+		       (long long)t->id, RANGE_KEYS, t->marks));
+	TRY(sql_put_name(out, key));
+	TRY(buf_printf(out, ") ORDER BY l.lo%s, x.", order));
+	TRY(sql_put_name(out, key));
+	return buf_printf(out, "%s LIMIT %d", order, limit);
+}
+
+static int count_lost(struct devdb *d, const struct tracked *t, int64_t *out, struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	int rc = buf_printf(&sql, "SELECT count(*) FROM (");
+
+	rc = rc ? rc : put_lost(t, "", INT32_MAX, &sql);
+	rc = rc ? rc : buf_printf(&sql, ")");
+	return one_int(d, rc, &sql, out, e);
+}
+
 static bool by_key(const struct tracked *t)
 {
 	/* Without its triggers, or the table itself, nothing can be said of it. */
@@ -78,7 +111,7 @@ static bool by_key(const struct tracked *t)
 static int count_rows(struct devdb *d, const struct tracked *t, int64_t *out, struct err *e)
 {
 	struct buf sql = {.max = SQL_MAX_BYTES};
-	int64_t keys;
+	int64_t keys, lost;
 
 	if (t->shape.kind == SHAPE_MERGE)
 		return one_int(d, put_marked_rows(t, &sql), &sql, out, e);
@@ -87,7 +120,8 @@ static int count_rows(struct devdb *d, const struct tracked *t, int64_t *out, st
 	if (!by_key(t))
 		return NE_OK;
 	TRY(one_int(d, put_keys(t, true, &sql), &sql, &keys, e));
-	*out += keys;
+	TRY(count_lost(d, t, &lost, e));
+	*out += keys + lost;
 	return NE_OK;
 }
 
@@ -231,7 +265,7 @@ static int measure(struct devdb *d, const struct tracked *t, struct pending_stat
 		   struct err *e)
 {
 	struct buf sql = {.max = SQL_MAX_BYTES};
-	int64_t marks;
+	int64_t marks, lost;
 
 	if (!t->capture_ok) { /* its table may be gone */
 		out->bytes = 8 * out->rows;
@@ -245,7 +279,11 @@ static int measure(struct devdb *d, const struct tracked *t, struct pending_stat
 	if (t->shape.kind == SHAPE_MERGE)
 		return add_bytes(d, t, put_marks, marks, out, e);
 	TRY(add_bytes(d, t, put_numbers, marks, out, e));
-	return by_key(t) ? add_bytes(d, t, put_keyed, out->rows - marks, out, e) : NE_OK;
+	if (!by_key(t))
+		return NE_OK;
+	TRY(count_lost(d, t, &lost, e));
+	TRY(add_bytes(d, t, put_lost, lost, out, e));
+	return add_bytes(d, t, put_keyed, out->rows - marks - lost, out, e);
 }
 
 int cut_pending(struct devdb *d, const struct tracked *t, struct pending_stats *out, struct err *e)
@@ -273,13 +311,21 @@ static int any_of(struct devdb *d, const struct tracked *t, bool *any, struct er
 		    &sql, &n, e));
 	if (!n && by_key(t))
 		TRY(one_int(d, put_keys(t, false, &sql), &sql, &n, e));
+	if (!n && by_key(t))
+		TRY(one_int(
+			d,
+			buf_printf(&sql,
+				   "SELECT EXISTS(SELECT 1 FROM neap_lost WHERE table_id = %lld "
+				   "AND kind = %d)",
+				   (long long)t->id, RANGE_KEYS),
+			&sql, &n, e));
 	*any = n != 0;
 	return NE_OK;
 }
 
 int cut_any_pending(struct devdb *d, bool *any, struct err *e)
 {
-	*any = false;
+	TRY(lost_any(d, any, e));
 	for (size_t i = 0; i < d->n_table && !*any; i++)
 		TRY(any_of(d, &d->table[i], any, e));
 	return NE_OK;

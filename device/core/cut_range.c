@@ -40,7 +40,7 @@ int range_next(struct slice *left, struct range *out, bool *any)
 		return NE_CORRUPT;
 	TRY(key_unpack(slice_of(left->at + 4, len), v, RANGE_FIELDS));
 	if (v[0].type != VAL_INT || v[1].type != VAL_INT || v[2].type != VAL_BLOB ||
-	    v[3].type != VAL_BLOB || v[1].i < RANGE_MARKS || v[1].i > RANGE_NUMBERS)
+	    v[3].type != VAL_BLOB || v[1].i < RANGE_MARKS || v[1].i > RANGE_LOST)
 		return NE_CORRUPT;
 	*out = (struct range){
 		.table = v[0].i, .kind = (enum range_kind)v[1].i, .lo = v[2].s, .hi = v[3].s};

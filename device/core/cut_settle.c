@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "device/core/aware.h"
-#include "device/core/cut_internal.h"
+#include "device/core/lost.h"
 
 enum { SQL_MAX_BYTES = 65536 };
 
@@ -177,6 +177,8 @@ static int settle_range(struct devdb *d, const struct range *r, int64_t gen_hi, 
 		return settle_marks(d, t, r, gen_hi, e);
 	TRY(bound_of(r->lo, &lo, e));
 	TRY(bound_of(r->hi, &hi, e));
+	if (r->kind == RANGE_LOST)
+		return lost_settle(d, t->id, lo, hi, e);
 	if (r->kind == RANGE_KEYS)
 		return settle_keys(d, t, hi, e);
 	return settle_numbers(d, t, lo, hi, e);

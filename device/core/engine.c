@@ -160,6 +160,7 @@ static int follow_up(struct engine *en, struct err *e)
 {
 	TRY(engine_settle(en, e));
 	TRY(engine_resolve(en, e));
+	TRY(engine_ask_lost(en, e));
 	TRY(engine_upload(en, e));
 	TRY(engine_report(en, e));
 	TRY(conclude_from_head(en, e));
@@ -250,6 +251,7 @@ uint64_t engine_deadline_ms(const struct engine *en)
 		return at;
 	sooner(&at, en->hello.open ? en->hello.due_ms : en->hello_at_ms);
 	sooner(&at, en->pull.open ? en->pull.due_ms : en->pull_at_ms);
+	sooner(&at, engine_lost_time(en));
 	for (size_t i = 0; i < en->n_flight; i++) {
 		sooner(&at, en->flight[i]->due_ms);
 		if (en->flight[i]->n_want && en->busy_until_ms > en->mono_ms)

@@ -7,6 +7,7 @@ static void link_down(struct engine *en)
 	en->outstanding = 0;
 	engine_question_close(&en->hello);
 	engine_question_close(&en->pull);
+	engine_lost_close(en);
 	parts_free(en->parts);
 	en->parts = NULL;
 	engine_resend(en);
@@ -96,6 +97,8 @@ static int on_down(struct engine *en, const struct frame *f, struct err *e)
 		return engine_on_reject(en, &f->reject, e);
 	case FRAME_NOTED:
 		return engine_on_noted(en, &f->noted, e);
+	case FRAME_RANGES:
+		return engine_on_ranges(en, &f->ranges, e);
 	case FRAME_PART:
 		return on_part(en, &f->part, e);
 	case FRAME_KEY:

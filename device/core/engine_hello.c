@@ -36,10 +36,13 @@ void engine_want_hello(struct engine *en, uint64_t ms)
 
 int engine_clean(struct engine *en, bool *clean, struct err *e)
 {
-	bool any = true;
+	/* The server has lost some of what it had, and what that was is not asked yet. */
+	bool any = en->restart && en->welcomed && en->committed < en->acked_number;
 
-	if (!en->n_flight)
-		TRY(cut_any_pending(en->d, &any, e));
+	*clean = false;
+	if (any || en->n_flight)
+		return NE_OK;
+	TRY(cut_any_pending(en->d, &any, e));
 	if (!any)
 		TRY(engine_unreported(en, &any, e));
 	*clean = !any;

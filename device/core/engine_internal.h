@@ -10,6 +10,7 @@
 
 #include "device/core/apply.h"
 #include "device/core/engine.h"
+#include "device/core/lost.h"
 #include "protocol/parts.h"
 
 #define NEVER_MS UINT64_MAX
@@ -104,7 +105,9 @@ struct engine {
 			     tell the time anew */
 	bool clock_seen;
 	int64_t clock_ahead_ms; /* the wall clock less the steady one, when it was last set */
-	struct question hello, pull;
+	struct question hello, pull, lost;
+	struct lost_question lost_question;
+	uint64_t lost_at_ms;		  /* look what of the lost rows is to be asked; NEVER_MS */
 	uint64_t hello_at_ms, pull_at_ms; /* ask then; NEVER_MS */
 	uint64_t check_at_ms, retry_at_ms;
 	uint64_t pull_number;
@@ -251,6 +254,17 @@ NEAP_CHECK int engine_answered(struct engine *en, const struct question *q, uint
 			       struct err *e);
 /* Nothing pending, nothing in flight, and the server has noted what lost. */
 NEAP_CHECK int engine_clean(struct engine *en, bool *clean, struct err *e);
+
+/* engine_lost.c */
+/* Whether the server is still to be asked what it lost; nothing is in flight. */
+NEAP_CHECK int engine_look_for_lost(struct engine *en, struct err *e);
+/* No answer will come: asked again when the link is back. */
+void engine_lost_close(struct engine *en);
+/* Does the next piece of it, if that is due. */
+NEAP_CHECK int engine_ask_lost(struct engine *en, struct err *e);
+/* When engine_ask_lost has something to do; NEVER_MS if only an event can tell. */
+uint64_t engine_lost_time(const struct engine *en);
+NEAP_CHECK int engine_on_ranges(struct engine *en, const struct f_ranges *r, struct err *e);
 
 /* engine_pull.c */
 bool engine_behind(const struct engine *en);

@@ -92,7 +92,8 @@ int engine_forget(struct engine *en, struct err *e)
 	engine_drop_heard(en, UINT64_MAX);
 	engine_question_close(&en->hello);
 	engine_question_close(&en->pull);
-	en->hello_at_ms = en->pull_at_ms = NEVER_MS;
+	engine_question_close(&en->lost);
+	en->hello_at_ms = en->pull_at_ms = en->lost_at_ms = NEVER_MS;
 	parts_free(en->parts);
 	en->parts = NULL;
 	buf_clear(&en->token);
@@ -264,6 +265,9 @@ int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t
 	/* A restored store may not have what it had noted: it is reported again. */
 	if (save)
 		TRY(devdb_set(en->d, "conflict_noted", 0, e));
+	/* Append rows that were acknowledged may be gone, too. */
+	if (save && (store != en->at.store || term != en->at.term))
+		TRY(lost_begin(en->d, e));
 	TRY(begin_catchup(en, save, e));
 	TRY(apply_full_begin(en->d, e));
 	TRY(devdb_commit(en->d, e));

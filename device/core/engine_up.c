@@ -306,14 +306,14 @@ static int store_offset(struct engine *en, bool always, struct err *e)
 }
 
 /* A server that knows fewer sets than it acknowledged was restored or wiped (P8). */
-static int send_lost_again(struct engine *en, struct err *e)
+static int begin_if_lost(struct engine *en, struct err *e)
 {
 	int64_t acked;
 
 	TRY(devdb_get(en->d, "acked_number", &acked, e));
 	if (en->committed >= (uint64_t)acked)
 		return NE_OK;
-	return cut_lost(en->d, en->committed == 0, e);
+	return lost_begin(en->d, e);
 }
 
 /* Begins to cut anew once every set the server is known to have is settled. */
@@ -322,7 +322,7 @@ static int restart(struct engine *en, struct err *e)
 	if (!en->restart || !en->welcomed || engine_unacked(en) < en->n_flight)
 		return NE_OK;
 	TRY(devdb_begin(en->d, e));
-	TRY(send_lost_again(en, e));
+	TRY(begin_if_lost(en, e));
 	if (en->rekey)
 		TRY(identity_collided(en->d, en->rekey, en->rekey_set, e));
 	if (en->disown)
@@ -335,6 +335,7 @@ static int restart(struct engine *en, struct err *e)
 	en->disown = 0;
 	en->acked_number = en->committed;
 	engine_drop_flights(en);
+	TRY(engine_look_for_lost(en, e));
 	if (en->restamp && en->has_offset) {
 		if (!en->cfg.broken.no_restamp)
 			TRY(store_offset(en, true, e));

@@ -239,6 +239,16 @@ static int last_number(struct slice ranges, int64_t id, enum range_kind *kind, i
 	return v.type == VAL_INT ? NE_OK : NE_CORRUPT;
 }
 
+/* The row of a key goes by a number from now on, above all before it. */
+static int number_key(struct devdb *d, const struct tracked *t, int64_t key, struct err *e)
+{
+	return db_execf(d->db, e,
+			"INSERT OR IGNORE INTO main.\"%s\"(n, k0) SELECT max(ifnull((SELECT max(n) "
+			"FROM main.\"%s\"), 0), numbered) + 1, %" PRId64
+			" FROM neap_append WHERE id = %" PRId64,
+			t->marks, t->marks, key, t->id);
+}
+
 int identity_collided(struct devdb *d, int64_t id, uint64_t number, struct err *e)
 {
 	const struct tracked *t = append_table(d, id);
@@ -251,7 +261,9 @@ int identity_collided(struct devdb *d, int64_t id, uint64_t number, struct err *
 	if (!rc && last_number(buf_slice(&ranges), id, &kind, &at, &found))
 		rc = err_set(e, NE_CORRUPT, "the ranges of set %" PRIu64 " are damaged", number);
 	buf_free(&ranges);
-	return rc || !t || !found ? rc : renew(d, t, kind, at, e);
+	if (rc || !t || !found)
+		return rc;
+	return kind == RANGE_LOST ? number_key(d, t, at, e) : renew(d, t, kind, at, e);
 }
 
 static int has_site(struct devdb *d, const struct tracked *t, enum range_kind kind, uint64_t site,
@@ -271,12 +283,29 @@ static int has_site(struct devdb *d, const struct tracked *t, enum range_kind ki
 	return NE_OK;
 }
 
+/* Keys that were lost and were captured under `site`: their device sends them itself. */
+static int disown_lost(struct devdb *d, const struct tracked *t, uint64_t site, struct err *e)
+{
+	sqlite3_stmt *s;
+
+	TRY(db_prepare(d->db,
+		       "DELETE FROM neap_lost WHERE table_id = ?1 AND kind = ?2 AND ?3 = (SELECT "
+		       "site FROM neap_identity AS i WHERE i.table_id = ?1 AND i.kind = ?2 AND "
+		       "i.hi > lo ORDER BY i.hi LIMIT 1)",
+		       &s, e));
+	sqlite3_bind_int64(s, 1, t->id);
+	sqlite3_bind_int(s, 2, RANGE_KEYS);
+	sqlite3_bind_int64(s, 3, (int64_t)site);
+	return db_run(d->db, s, e);
+}
+
 /* What was acknowledged is left as it was: it is not sent again. */
 static int disown_in(struct devdb *d, const struct tracked *t, uint64_t site, struct err *e)
 {
 	int64_t acked, least;
 	bool keys, numbers;
 
+	TRY(disown_lost(d, t, site, e));
 	TRY(has_site(d, t, RANGE_KEYS, site, &keys, e));
 	TRY(has_site(d, t, RANGE_NUMBERS, site, &numbers, e));
 	TRY(one_int(d, "SELECT acked FROM (SELECT '%s'), neap_append WHERE id = %lld", t, &acked,

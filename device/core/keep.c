@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "device/core/keep_internal.h"
+#include "device/core/lost.h"
 
 enum {
 	PARTS = 64,	   /* runs a limit is divided into */
@@ -218,7 +219,6 @@ static int sweep_run(struct devdb *d, const struct tracked *t, const struct run 
 	int64_t acked = 0;
 	int rc = acked_upto(d, t, r->by, &acked, e);
 
-	/* The server may have lost what it acknowledged: then it is pending again. */
 	if (acked < sweep.upto)
 		sweep.upto = acked;
 	*stuck = sweep.upto <= r->lo;
@@ -280,8 +280,11 @@ static int shrink(struct devdb *d, const struct tracked *t, struct keep_clock no
 static int step_table(struct devdb *d, const struct tracked *t, struct keep_clock now,
 		      struct kept *out, struct err *e)
 {
-	bool did = false;
+	bool did = false, held;
 
+	TRY(lost_holds(d, t, &held, e));
+	if (held)
+		return NE_OK;
 	/* A run without a time could never be old. */
 	if (now.known || !t->policy.keep_ms) {
 		if (t->shape.key_is_number)

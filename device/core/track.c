@@ -6,6 +6,7 @@
 #include "device/core/capture.h"
 #include "device/core/identity.h"
 #include "device/core/keep.h"
+#include "device/core/lost.h"
 
 enum { SQL_MAX_BYTES = 1 << 20, SHAPE_MAX_BYTES = 1 << 20 };
 
@@ -193,6 +194,7 @@ static int forget_table(struct devdb *d, const struct tracked *t, struct err *e)
 {
 	TRY(capture_drop_triggers(d->db, t->marks, e));
 	TRY(db_execf(d->db, e, "DROP TABLE IF EXISTS main.\"%s\"", t->marks));
+	TRY(lost_forget(d, t->id, e));
 	TRY(db_execf(d->db, e, "DELETE FROM neap_identity WHERE table_id = %" PRId64, t->id));
 	TRY(db_execf(d->db, e, "DELETE FROM neap_catchup WHERE table_id = %" PRId64, t->id));
 	return db_execf(d->db, e,
