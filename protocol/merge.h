@@ -1,7 +1,13 @@
 /*
  * The merge rules, as pure functions used by both ends (rule J1). Existence is
- * a last-writer-wins register of its own; each cell is one; cells older than
- * the row's latest insert or delete are void.
+ * a last-writer-wins register of its own, and so is each cell. A delete writes
+ * "no value" into every column, an insert into those of its sender's shape that
+ * it brings no cell of; a cell compares with what was written to its own column
+ * only. So the outcome depends neither on the order in which changes come nor
+ * on which columns their senders have.
+ *
+ * "No value" is a NULL whose register is older than the row's existence: see
+ * cell_no_value.
  *
  * Columns are those of the caller's table; a row's cells are mapped to them
  * before (`cell[i].col` is the caller's column index, ascending).
@@ -11,13 +17,24 @@
 
 #include "protocol/rows.h"
 
-/* What the server holds of a row: registers of every column, also of a dead or unknown row. */
+/*
+ * Whether a cell of a whole row says that its column has no value: the row was deleted and inserted
+ * again by a device that lacks the column, or replaced by one since a NULL was written. Devices
+ * hold the column's DEFAULT then, as they do in a row whose column was never written.
+ */
+bool cell_no_value(const struct row *r, const struct cell *c);
+
+/*
+ * What the server holds of a row: registers of every column, also of a dead or unknown row. Where
+ * there is no register the column of a live row was never written since the row is known; that of a
+ * dead one stands at the row's end.
+ */
 struct standing {
 	bool known; /* false: no trace of this key; existence counts as dead at (0, 0) */
 	bool alive;
 	struct reg exist;
 	uint16_t n_col;
-	struct reg *cell; /* n_col; stamp 0 and site 0: no register (never written, or void) */
+	struct reg *cell; /* n_col; stamp 0 and site 0: no register */
 	bool *has;	  /* n_col; whether cell[i] is a register */
 };
 
@@ -27,18 +44,15 @@ struct merge_result {
 	bool lost;	  /* something was not taken as sent: the sender is corrected (P5) */
 	bool any;	  /* something was taken */
 	bool *cell_taken; /* row->n_cell flags, supplied by the caller */
-	/*
-	 * n_col flags, supplied by the caller: the standing cell was older than the new existence,
-	 * and nothing incoming took its place.
-	 */
+	/* n_col flags, supplied by the caller: the column has no value from now on. */
 	bool *cell_voided;
 };
 
 /*
  * Joins `in` into `st` (changing its registers, not values: the caller writes
- * the values of taken cells, and clears voided ones when the row is alive).
+ * the values of taken cells, and NULL to voided ones when the row is alive).
  * `shape_has` (n_col flags) says which columns the sender's shape has: an
- * insert voids only those.
+ * insert says nothing of others.
  */
 void merge_server(struct standing *st, const struct row *in, const bool *shape_has,
 		  struct merge_result *out);
@@ -69,6 +83,12 @@ struct apply_plan {
 	bool drop_exist_mark;
 	bool *write;	 /* row->n_cell flags, supplied by the caller: write this cell's value */
 	bool *drop_mark; /* n_col flags, supplied by the caller: this cell's mark is overtaken */
+	/*
+	 * n_col flags, supplied by the caller: the insert that was pending is overtaken, but not
+	 * the value it gave this column, which stays pending as a write of the cell at the insert's
+	 * version, or at that of the cell's mark if later.
+	 */
+	bool *keep;
 };
 
 /* What a device does with an incoming effect or page row. */

@@ -31,7 +31,10 @@ struct op {
 	bool shape_has[COLS];
 };
 
-/* One site writes one kind of thing at a stamp: a version names one write. */
+/*
+ * One site writes one kind of thing at a stamp: a version names one write. Sites differ in which
+ * columns they have.
+ */
 static void random_op(struct op *op, uint64_t site, uint64_t stamp)
 {
 	memset(op, 0, sizeof *op);
@@ -40,16 +43,21 @@ static void random_op(struct op *op, uint64_t site, uint64_t stamp)
 
 	op->row.cell = op->cell;
 	for (int i = 0; i < COLS; i++)
-		op->shape_has[i] = true;
+		op->shape_has[i] = i == 0 || (site + (uint64_t)i) % 3;
 	if (kind < 2) {
 		op->row.exist = kind == 0 ? EXIST_ALIVE : EXIST_DEAD;
 		op->row.exist_reg = reg;
 	}
 	if (kind == 1)
 		return;
-	for (uint16_t i = 0; i < COLS; i++)
-		if (kind == 0 || pick(2))
-			op->cell[op->row.n_cell++] = (struct cell){.col = i, .reg = reg};
+	for (uint16_t i = 0; i < COLS; i++) {
+		if (!op->shape_has[i] || (kind && !pick(2)))
+			continue;
+		op->cell[op->row.n_cell++] = (struct cell){
+			.col = i,
+			.reg = reg,
+			.val = {.type = pick(3) ? VAL_INT : VAL_NULL, .i = (int64_t)stamp}};
+	}
 }
 
 struct state {
@@ -66,7 +74,19 @@ static void state_init(struct state *s)
 	s->st.has = s->has;
 }
 
-/* The model: of all writes ever seen the greatest wins, and cells below existence are void. */
+/* What a write says of a column: *cell its version; false if it says nothing. */
+static bool says(const struct op *op, uint16_t col, struct reg *reg)
+{
+	*reg = op->row.exist_reg;
+	for (uint16_t i = 0; i < op->row.n_cell; i++)
+		if (op->cell[i].col == col) {
+			*reg = op->cell[i].reg;
+			return true;
+		}
+	return op->row.exist == EXIST_DEAD;
+}
+
+/* The model: of all that was ever said of existence, and of each column, the newest stands. */
 static void model(const struct op *const *seen, size_t n, struct state *out)
 {
 	state_init(out);
@@ -79,16 +99,21 @@ static void model(const struct op *const *seen, size_t n, struct state *out)
 		}
 	}
 	for (size_t i = 0; i < n; i++) {
-		const struct row *r = &seen[i]->row;
-		for (uint16_t c = 0; c < r->n_cell; c++) {
-			uint16_t col = r->cell[c].col;
-			if (reg_cmp(r->cell[c].reg, out->st.exist) < 0)
+		struct reg reg;
+		for (uint16_t c = 0; c < COLS; c++) {
+			if (!says(seen[i], c, &reg) ||
+			    (out->has[c] && reg_cmp(reg, out->cell[c]) <= 0))
 				continue;
-			if (!out->has[col] || reg_cmp(r->cell[c].reg, out->cell[col]) > 0)
-				out->cell[col] = r->cell[c].reg;
-			out->has[col] = true;
+			out->cell[c] = reg;
+			out->has[c] = true;
 		}
 	}
+	/* That a dead row's columns stand at its end goes without saying. */
+	for (uint16_t c = 0; c < COLS && !out->st.alive; c++)
+		if (reg_cmp(out->cell[c], out->st.exist) <= 0) {
+			out->has[c] = false;
+			out->cell[c] = (struct reg){0, 0};
+		}
 }
 
 static void check_equal(const struct state *a, const struct state *b)
@@ -102,12 +127,29 @@ static void check_equal(const struct state *a, const struct state *b)
 	}
 }
 
+/* A cell that came as it stands now is taken; one that it finds another in place of, lost. */
+static void check_cells(const struct state *before, const struct state *after, const struct op *op,
+			const struct merge_result *r, bool *any, bool *lost)
+{
+	for (uint16_t i = 0; i < op->row.n_cell; i++) {
+		const struct cell *c = &op->cell[i];
+		bool is = after->has[c->col] && same(after->cell[c->col], c->reg);
+		bool was = before->has[c->col] && same(before->cell[c->col], c->reg);
+		bool nothing = after->st.alive && c->val.type == VAL_NULL &&
+			       reg_cmp(c->reg, after->st.exist) < 0;
+		assert_int_equal(r->cell_taken[i], is && !was);
+		*any = *any || (is && !was);
+		*lost = *lost || !is || (is && !was && nothing);
+	}
+}
+
 /* What the result says against what changed between the states. */
 static void check_result(const struct state *before, const struct state *after, const struct op *op,
 			 const struct merge_result *r)
 {
-	bool lost = false, any = false;
+	bool lost = false, any = false, named;
 	const struct row *in = &op->row;
+	struct reg reg;
 
 	bool exist_taken = !same(before->st.exist, after->st.exist);
 	if (in->exist != EXIST_NONE && !same(in->exist_reg, after->st.exist))
@@ -115,16 +157,21 @@ static void check_result(const struct state *before, const struct state *after, 
 	assert_int_equal(r->exist_taken, exist_taken);
 	assert_int_equal(r->revived, exist_taken && after->st.alive);
 	any = exist_taken;
-	for (uint16_t i = 0; i < in->n_cell; i++) {
-		uint16_t col = in->cell[i].col;
-		bool is = after->has[col] && same(after->cell[col], in->cell[i].reg);
-		bool was = before->has[col] && same(before->cell[col], in->cell[i].reg);
-		assert_int_equal(r->cell_taken[i], is && !was);
-		any = any || (is && !was);
-		lost = lost || !is;
+	check_cells(before, after, op, r, &any, &lost);
+	for (uint16_t i = 0; i < COLS; i++) {
+		bool moved =
+			before->has[i] != after->has[i] || !same(before->cell[i], after->cell[i]);
+		named = says(op, i, &reg) && in->exist != EXIST_DEAD;
+		/* A late delete that comes again says the same again. */
+		if (after->st.alive && in->exist == EXIST_DEAD &&
+		    same(after->cell[i], in->exist_reg)) {
+			assert_true(r->cell_voided[i]);
+			any = true;
+			continue;
+		}
+		assert_int_equal(r->cell_voided[i], moved && !named);
+		any = any || moved;
 	}
-	for (int i = 0; i < COLS; i++)
-		assert_int_equal(r->cell_voided[i], before->has[i] && !after->has[i]);
 	assert_int_equal(r->any, any);
 	assert_int_equal(r->lost, lost);
 }
@@ -181,9 +228,47 @@ static void test_insert_voids_only_known_columns(void **state)
 	merge_server(&s.st, &del, old_schema, &r);
 	assert_true(r.exist_taken && !r.revived && voided[2]);
 	assert_false(s.has[2]);
+
+	/* The column stands at the row's end from now on, whatever comes late. */
+	insert.exist_reg.stamp = cell[0].reg.stamp = cell[1].reg.stamp = 12;
+	merge_server(&s.st, &insert, old_schema, &r);
+	assert_true(r.revived && s.has[2] && s.cell[2].stamp == 10);
+	struct cell late = {.col = 2, .reg = {9, 2}, .val = {.type = VAL_INT}};
+	struct row update = {.n_cell = 1, .cell = &late};
+	merge_server(&s.st, &update, old_schema, &r);
+	assert_true(r.lost && !r.any);
+	late.reg.stamp = 11;
+	merge_server(&s.st, &update, old_schema, &r);
+	assert_true(!r.lost && taken[0]);
 }
 
-static void test_same_version_of_other_kind_is_lost(void **state)
+/* A NULL that is older than the row's existence is none to devices: all get the whole row. */
+static void test_late_null_is_corrected(void **state)
+{
+	struct state s;
+	bool taken[COLS], voided[COLS];
+	struct merge_result r = {.cell_taken = taken, .cell_voided = voided};
+	const bool old_schema[COLS] = {true, false, false};
+	struct cell cell = {.col = 0, .reg = {9, 1}};
+	struct row insert = {.exist = EXIST_ALIVE, .exist_reg = {9, 1}, .n_cell = 1, .cell = &cell};
+	struct cell null = {.col = 2, .reg = {8, 1}, .val = {.type = VAL_NULL}};
+	struct row update = {.n_cell = 1, .cell = &null};
+	struct row whole = insert;
+
+	(void)state;
+	state_init(&s);
+	merge_server(&s.st, &insert, old_schema, &r);
+	assert_false(s.has[1] || s.has[2]);
+	merge_server(&s.st, &update, old_schema, &r);
+	assert_true(taken[0] && r.lost);
+	assert_true(cell_no_value(&whole, &null));
+	null.reg.stamp = 9;
+	assert_false(cell_no_value(&whole, &null));
+	merge_server(&s.st, &update, old_schema, &r);
+	assert_true(taken[0] && !r.lost);
+}
+
+static void test_a_delete_beats_an_insert_of_its_version(void **state)
 {
 	struct state s;
 	bool taken[COLS], voided[COLS], has[COLS] = {true, true, true};
@@ -197,7 +282,9 @@ static void test_same_version_of_other_kind_is_lost(void **state)
 	merge_server(&s.st, &insert, has, &r);
 	assert_true(!r.any && !r.lost);
 	merge_server(&s.st, &del, has, &r);
-	assert_true(!r.any && r.lost && s.st.alive);
+	assert_true(r.exist_taken && !r.lost && !s.st.alive);
+	merge_server(&s.st, &insert, has, &r);
+	assert_true(!r.any && r.lost && !s.st.alive);
 }
 
 struct device {
@@ -241,8 +328,8 @@ static void test_device_against_joined_versions(void **state)
 	for (int run = 1; run <= RUNS; run++) {
 		struct device d;
 		struct op op;
-		bool write[COLS], drop[COLS];
-		struct apply_plan plan = {.write = write, .drop_mark = drop};
+		bool write[COLS], drop[COLS], keep[COLS];
+		struct apply_plan plan = {.write = write, .drop_mark = drop, .keep = keep};
 
 		seed = 0xd1342543de82ef95u * (uint64_t)run;
 		random_device(&d);
@@ -263,15 +350,17 @@ static void test_device_against_joined_versions(void **state)
 			uint16_t col = in->cell[i].col;
 			bool wins = !local_version(&d, col, &local) ||
 				    reg_cmp(in->cell[i].reg, local) > 0;
-			listed[col] = true;
+			listed[col] = wins;
 			assert_int_equal(write[i], alive && wins);
 			assert_int_equal(drop[col], alive && wins && d.has[col]);
+			assert_false(keep[col] && wins);
 		}
 		for (uint16_t i = 0; i < COLS; i++) {
 			if (listed[i])
 				continue;
-			bool gone = theirs && (!alive || reg_cmp(d.cell[i], in->exist_reg) < 0);
-			assert_int_equal(drop[i], d.has[i] && gone);
+			assert_int_equal(drop[i], d.has[i] && theirs && !alive);
+			assert_int_equal(keep[i],
+					 theirs && alive && d.p.has_exist && d.p.row_exists);
 		}
 	}
 }
@@ -281,8 +370,8 @@ static void test_device_takes_its_own_echo(void **state)
 {
 	struct device d;
 	struct op op;
-	bool write[COLS], drop[COLS];
-	struct apply_plan plan = {.write = write, .drop_mark = drop};
+	bool write[COLS], drop[COLS], keep[COLS];
+	struct apply_plan plan = {.write = write, .drop_mark = drop, .keep = keep};
 	(void)state;
 	memset(&d, 0, sizeof d);
 	memset(&op, 0, sizeof op);
@@ -301,7 +390,7 @@ static void test_device_takes_its_own_echo(void **state)
 	merge_device(&d.p, &op.row, &plan);
 	assert_int_equal(plan.action, APPLY_INSERT);
 	assert_true(plan.drop_exist_mark && write[0]);
-	assert_false(write[1] || drop[1]);
+	assert_false(write[1] || drop[1] || keep[0] || keep[1] || keep[2]);
 }
 
 int main(void)
@@ -309,7 +398,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_server_is_a_join),
 		cmocka_unit_test(test_insert_voids_only_known_columns),
-		cmocka_unit_test(test_same_version_of_other_kind_is_lost),
+		cmocka_unit_test(test_late_null_is_corrected),
+		cmocka_unit_test(test_a_delete_beats_an_insert_of_its_version),
 		cmocka_unit_test(test_device_against_joined_versions),
 		cmocka_unit_test(test_device_takes_its_own_echo),
 	};

@@ -104,7 +104,7 @@ static void move_seqs(struct merging *m, bool was_alive)
 	if (m->got.exist_taken)
 		m->row.exist_seq = seq;
 	for (uint16_t i = 0; i < m->row.st.n_col; i++)
-		if (m->taken[i] || (revived && m->row.st.has[i]))
+		if (m->taken[i] || (m->row.st.has[i] && (revived || m->got.cell_voided[i])))
 			m->row.cell_seq[i] = seq;
 }
 
@@ -118,11 +118,16 @@ static void set_values(struct merging *m, const struct row *mapped, struct val *
 			vals[mapped->cell[i].col] = mapped->cell[i].val;
 }
 
+/* A value that was kept for the insert of its row. */
+static bool stands(const struct merging *m, uint16_t col)
+{
+	return m->row.st.has[col] && !m->taken[col] && !m->got.cell_voided[col];
+}
+
 static int write_new(struct merging *m, const struct row *mapped, struct err *e)
 {
 	for (uint16_t i = 0; i < m->row.st.n_col; i++)
-		m->vals[i] = m->row.st.has[i] && !m->taken[i] ? m->row.kept[i]
-							      : (struct val){.type = VAL_NULL};
+		m->vals[i] = stands(m, i) ? m->row.kept[i] : (struct val){.type = VAL_NULL};
 	set_values(m, mapped, m->vals);
 	return store_values_insert(m->s->store, &m->us->u, m->t, mapped->key, m->vals, e);
 }
@@ -181,8 +186,8 @@ static int too_large(struct merging *m, const struct row *mapped, bool was_alive
 	if (!large || !m->row.st.alive)
 		return 0;
 	for (uint16_t i = 0; i < m->row.st.n_col; i++)
-		m->vals[i] = m->row.st.has[i] && !was_alive ? m->row.kept[i]
-							    : (struct val){.type = VAL_NULL};
+		m->vals[i] = stands(m, i) && !was_alive ? m->row.kept[i]
+							: (struct val){.type = VAL_NULL};
 	if (was_alive)
 		TRY(store_values_get(m->s->store, &m->us->u, m->t, mapped->key, m->a, m->vals,
 				     &found, e));

@@ -53,20 +53,29 @@ static const char *name_of(const struct run *r, const struct device *d)
 	return names[d - r->d];
 }
 
+/* Of two writes of one version the delete is the later: stamps here may meet. */
+static bool later(const struct row *r, const struct row_model *m)
+{
+	int order = reg_cmp(r->exist_reg, m->exist);
+
+	return order > 0 || (order == 0 && m->alive && r->exist == EXIST_DEAD);
+}
+
 /* The join, written the plain way: a delete ends older cells, an insert voids them. */
 static void model_take(struct row_model *m, const struct row *r)
 {
-	if (r->exist != EXIST_NONE && reg_cmp(r->exist_reg, m->exist) > 0) {
+	if (r->exist != EXIST_NONE && later(r, m)) {
 		m->exist = r->exist_reg;
 		m->alive = r->exist == EXIST_ALIVE;
 		for (int c = 0; c < COLS; c++)
-			if (reg_cmp(m->cell[c].reg, m->exist) < 0)
+			if (reg_cmp(m->cell[c].reg, m->exist) < !m->alive)
 				m->cell[c].has = false;
 	}
 	for (uint16_t i = 0; i < r->n_cell; i++) {
 		struct cell_model *c = &m->cell[r->cell[i].col];
 		struct reg reg = r->cell[i].reg;
-		if (reg_cmp(reg, m->exist) < 0 || (c->has && reg_cmp(reg, c->reg) <= 0))
+		if (reg_cmp(reg, m->exist) < (!m->alive && m->exist.stamp) ||
+		    (c->has && reg_cmp(reg, c->reg) <= 0))
 			continue;
 		*c = (struct cell_model){true, reg, r->cell[i].val.i};
 	}

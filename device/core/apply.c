@@ -88,6 +88,7 @@ static void map_row(struct work *w, const struct row *in, uint16_t n_theirs)
 	}
 	if (in->exist != EXIST_NONE)
 		raise_stamp(w, in->exist_reg.stamp);
+	memset(w->comes, 0, sizeof(w->comes));
 	for (uint16_t i = 0; i < s->n_col; i++) {
 		int at = w->col_of[i] < 0 ? -1 : w->cell_of[w->col_of[i]];
 
@@ -95,6 +96,7 @@ static void map_row(struct work *w, const struct row *in, uint16_t n_theirs)
 			continue;
 		w->cell[n] = in->cell[at];
 		w->cell[n++].col = i;
+		w->comes[i] = true;
 	}
 	w->row = *in;
 	w->row.key = w->image.key;
@@ -179,6 +181,24 @@ static int drop_mark(struct work *w, int col, int64_t gen, struct err *e)
 	return db_run(tg->d->db, tg->sql.drop_mark, e);
 }
 
+/* A value of an insert that is overtaken: pending as a write of the cell from now on. */
+static int keep_value(struct work *w, int col, struct err *e)
+{
+	bool marked = w->has_mark[col] && reg_cmp(w->mark[col], w->pending.exist) > 0;
+	struct reg reg = marked ? w->mark[col] : w->pending.exist;
+	int64_t gen = marked && w->gen[col] > w->exist_gen ? w->gen[col] : w->exist_gen;
+	sqlite3_stmt *s = w->tg.sql.put_mark;
+	int at = w->tg.t->shape.n_key;
+
+	TRY(sql_bind_key(w->tg.d, s, 1, w->tg.t, w->image.key, e));
+	if (sqlite3_bind_int(s, at + 1, col) || sqlite3_bind_int64(s, at + 2, (int64_t)reg.stamp) ||
+	    sqlite3_bind_int64(s, at + 3, gen) ||
+	    (reg.site == w->tg.d->site ? sqlite3_bind_null(s, at + 4)
+				       : sqlite3_bind_int64(s, at + 4, (int64_t)reg.site)))
+		return db_error(w->tg.d->db, e, "marking a cell");
+	return db_run(w->tg.d->db, s, e);
+}
+
 static int drop_marks(struct work *w, struct err *e)
 {
 	if (w->plan.drop_exist_mark) {
@@ -188,6 +208,8 @@ static int drop_marks(struct work *w, struct err *e)
 	for (int i = 0; i < w->pending.n_col; i++) {
 		if (w->plan.drop_mark[i])
 			TRY(drop_mark(w, i, w->gen[i], e));
+		else if (w->plan.keep[i])
+			TRY(keep_value(w, i, e));
 	}
 	return NE_OK;
 }
@@ -226,48 +248,6 @@ static int look_parked(struct work *w, struct err *e)
 	return NE_OK;
 }
 
-/*
- * Values that only a renamed column brought have stamp 0: they give way to any value that comes,
- * but not to the row's existence alone.
- */
-static void keep_defaults(struct work *w)
-{
-	bool comes[LIMIT_COLUMNS] = {false};
-
-	if (w->row.exist != EXIST_ALIVE || w->pending.has_exist)
-		return;
-	for (int i = 0; i < w->row.n_cell; i++)
-		comes[w->cell[i].col] = true;
-	for (int i = 0; i < w->pending.n_col; i++) {
-		if (w->has_mark[i] && !w->mark[i].stamp && !comes[i])
-			w->mark[i] = w->row.exist_reg;
-	}
-}
-
-/*
- * A pending cell older than the incoming insert is void, also one that a pending insert brought. If
- * the incoming one says nothing of its column, no later message will either: the value goes here as
- * at the server (J1).
- */
-static void end_voided(struct work *w)
-{
-	bool comes[LIMIT_COLUMNS] = {false};
-
-	if (w->plan.action != APPLY_INSERT || !w->pending.row_exists)
-		return;
-	for (int i = 0; i < w->row.n_cell; i++)
-		comes[w->cell[i].col] = true;
-	for (int i = 0; i < w->pending.n_col; i++) {
-		bool stands = w->has_mark[i] && !w->plan.drop_mark[i];
-		bool was_pending = w->has_mark[i] || w->plan.drop_exist_mark;
-		if (comes[i] || stands || !was_pending)
-			continue;
-		w->image.has[i] = true;
-		w->image.val[i] = (struct val){.type = VAL_NULL};
-		w->image.reg[i] = w->row.exist_reg;
-	}
-}
-
 static bool stands_before(const struct work *w, bool pending, struct reg mark, struct reg in)
 {
 	return pending && reg_cmp(mark, in) > 0 && in.site != w->tg.d->site;
@@ -295,17 +275,20 @@ static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, st
 	TRY(find_row(w, &w->pending.row_exists, e));
 	TRY(work_read_marks(w, e));
 	TRY(look_parked(w, e));
-	if (w->tg.compare && !w->parked)
+	if (w->tg.compare && !w->parked) {
+		TRY(default_no_values(w, e));
 		return compare_row(w, e);
+	}
 	if (w->tg.compare_own && !w->parked)
 		TRY(compare_own(w, e));
-	keep_defaults(w);
-	w->plan = (struct apply_plan){.write = w->write, .drop_mark = w->drop};
+	default_keep_renamed(w);
+	w->plan = (struct apply_plan){.write = w->write, .drop_mark = w->drop, .keep = w->keep};
 	merge_device(&w->pending, &w->row, &w->plan);
+	TRY(default_no_values(w, e));
 	if (!unjoin(w))
 		return NE_OK;
 	note_passed_over(w);
-	end_voided(w);
+	TRY(default_unnamed(w, e));
 	TRY(keep_refused(w, e));
 	TRY(note_losses(w, e));
 	TRY(drop_marks(w, e));

@@ -17,6 +17,7 @@ struct table_sql {
 	sqlite3_stmt *marks;	  /* key → col, stamp, gen, site */
 	sqlite3_stmt *drop_mark;  /* key, col */
 	sqlite3_stmt *drop_marks; /* key */
+	sqlite3_stmt *put_mark;	  /* key, col, stamp, gen, site; in place of what is there */
 };
 
 /* One app table as the target of rows. */
@@ -56,7 +57,9 @@ struct work {
 	int col_of[LIMIT_COLUMNS];     /* our column → theirs; −1 none */
 	int cell_of[LIMIT_COLUMNS];    /* their column → the row's cell; −1 none */
 	uint64_t stamp_max;
-	struct arena arena; /* of the rows set aside */
+	struct arena arena;		 /* of the rows set aside, and of defaults */
+	bool has_default[LIMIT_COLUMNS]; /* it was looked up */
+	struct val default_val[LIMIT_COLUMNS];
 	struct set_aside *aside;
 
 	/* Of the row under way. */
@@ -68,7 +71,8 @@ struct work {
 	struct reg mark[LIMIT_COLUMNS];
 	int64_t gen[LIMIT_COLUMNS], exist_gen;
 	struct apply_plan plan;
-	bool write[LIMIT_COLUMNS], drop[LIMIT_COLUMNS];
+	bool write[LIMIT_COLUMNS], drop[LIMIT_COLUMNS], keep[LIMIT_COLUMNS];
+	bool comes[LIMIT_COLUMNS]; /* the row has a cell of our column */
 	bool parked;
 	struct arena row_arena;
 };
@@ -128,6 +132,22 @@ NEAP_CHECK int compare_unseen(struct target *tg, const struct val *key, struct e
 
 /* apply.c: the marks of the row under way, as they are now. */
 NEAP_CHECK int work_read_marks(struct work *w, struct err *e);
+
+/*
+ * apply_default.c. A column without a value (cell_no_value) holds its DEFAULT here, as if the row
+ * were inserted without it.
+ */
+NEAP_CHECK int default_no_values(struct work *w, struct err *e);
+/*
+ * Before the plan is made: values that only a renamed column brought have stamp 0. They give way to
+ * any value that comes, but not to that there is none.
+ */
+void default_keep_renamed(struct work *w);
+/*
+ * After it: in a full pull a column of which the server knows nothing is as in a new row. What was
+ * here came from a store that was lost, or went with a tombstone that was collected since.
+ */
+NEAP_CHECK int default_unnamed(struct work *w, struct err *e);
 
 /* apply_write.c: the row under way, as planned. */
 NEAP_CHECK int work_write(struct work *w, struct err *e);

@@ -106,6 +106,17 @@ static int put_on_marks(const struct tracked *t, const char *verb, bool col, str
 	return col ? buf_printf(out, " AND col = ?%d", t->shape.n_key + 1) : NE_OK;
 }
 
+static int put_mark(const struct tracked *t, struct buf *out)
+{
+	int n = t->shape.n_key;
+
+	TRY(buf_printf(out, "INSERT INTO \"%s\" VALUES(", t->marks));
+	for (int i = 0; i < n + 4; i++)
+		TRY(buf_printf(out, "%s?%d", i ? ", " : "", i + 1));
+	return buf_printf(out, ") ON CONFLICT DO UPDATE SET stamp = excluded.stamp, "
+			       "gen = excluded.gen, site = excluded.site");
+}
+
 static int prepare(struct devdb *d, int rc, struct buf *text, sqlite3_stmt **out, struct err *e)
 {
 	if (!rc)
@@ -132,7 +143,8 @@ static int prepare_all(struct devdb *d, const struct tracked *t, struct buf *b,
 	TRY(prepare(d, put_on_marks(t, "SELECT col, stamp, gen, site", false, b), b, &out->marks,
 		    e));
 	TRY(prepare(d, put_on_marks(t, "DELETE", true, b), b, &out->drop_mark, e));
-	return prepare(d, put_on_marks(t, "DELETE", false, b), b, &out->drop_marks, e);
+	TRY(prepare(d, put_on_marks(t, "DELETE", false, b), b, &out->drop_marks, e));
+	return prepare(d, put_mark(t, b), b, &out->put_mark, e);
 }
 
 int table_sql_prepare(struct devdb *d, const struct tracked *t, struct table_sql *out,

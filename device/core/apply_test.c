@@ -96,8 +96,8 @@ static void test_update_of_unknown_row(void **state)
 	end();
 }
 
-/* J1: an insert of an app that lacks the column ends the cell; nobody will ever hear of it. */
-static void test_voided_cell_without_a_successor_is_ended(void **state)
+/* What is pending of a column that the incoming insert's sender lacks stays pending (J1). */
+static void test_insert_says_nothing_of_a_column_it_lacks(void **state)
 {
 	const struct shape *s = begin(ddl, "INSERT INTO t VALUES(1, 1, 'x')");
 	struct test_rows ins = {0};
@@ -108,13 +108,63 @@ static void test_voided_cell_without_a_successor_is_ended(void **state)
 	test_row(&ins, s, test_int(1), EXIST_ALIVE, late, 7);
 	test_cell(&ins, 0, test_int(5), late, 7);
 	apply(&ins, false);
-	assert_string_equal(test_query(&db, "SELECT a || '/' || ifnull(b, 'null') FROM t"),
-			    "5/null");
-	assert_int_equal(marks(), 0);
-	test_sql(&db, "INSERT OR REPLACE INTO t VALUES(1, 6, 'with a pending insert')");
+	assert_string_equal(test_query(&db, "SELECT a || '/' || b FROM t"), "5/mine");
+	assert_int_equal(marks(), 1);
+	/* Also what a pending insert brought: as a write of the cell at the insert's version. */
+	test_sql(&db, "INSERT OR REPLACE INTO t VALUES(1, 6, 'new'); CREATE TEMP TABLE was AS "
+		      "SELECT stamp, gen FROM neap_m1 WHERE col = -1");
 	ins.rows.table[0].row[0].exist_reg.stamp += 1000; /* later than the floor allows here */
+	ins.cell[0][0].reg.stamp += 1000;
+	assert_true(apply(&ins, false).overtook);
+	assert_string_equal(test_query(&db, "SELECT a || '/' || b FROM t"), "5/new");
+	assert_string_equal(test_query(&db, "SELECT count(*) || col FROM neap_m1 JOIN was "
+					    "USING(stamp, gen)"),
+			    "11");
+	assert_int_equal(marks(), 1);
+	end();
+}
+
+/* A NULL older than the row: it was deleted, and inserted again by an app without the column. */
+static void test_no_value_is_the_default(void **state)
+{
+	const struct shape *s =
+		begin("CREATE TABLE t(id INTEGER PRIMARY KEY, a, b NOT NULL DEFAULT 'd')",
+		      "INSERT INTO t VALUES(1, 1, 'old')");
+	struct test_rows ins = {0};
+
+	(void)state;
+	settle_all();
+	test_row(&ins, s, test_int(1), EXIST_ALIVE, late, 7);
+	test_cell(&ins, 0, test_int(5), late, 7);
+	test_cell(&ins, 1, (struct val){.type = VAL_NULL}, late - 1, 8);
 	apply(&ins, false);
-	assert_string_equal(test_query(&db, "SELECT ifnull(b, 'null') FROM t"), "null");
+	assert_string_equal(test_query(&db, "SELECT a || '/' || b FROM t"), "5/d");
+	/* An older write that is still pending here is overtaken. */
+	test_sql(&db, "UPDATE t SET b = 'mine'; UPDATE neap_m1 SET stamp = 5");
+	apply(&ins, false);
+	assert_string_equal(test_query(&db, "SELECT a || '/' || b FROM t"), "5/d");
+	assert_int_equal(marks(), 0);
+	end();
+}
+
+/* What the server knows nothing of goes in a full pull, as in a row that is new here. */
+static void test_full_pull_resets_what_is_not_named(void **state)
+{
+	const struct shape *s = begin("CREATE TABLE t(id INTEGER PRIMARY KEY, a, b DEFAULT 'd')",
+				      "INSERT INTO t VALUES(1, 1, 'old'), (2, 2, 'old')");
+	struct test_rows ins = {0};
+
+	(void)state;
+	settle_all();
+	test_sql(&db, "UPDATE t SET b = 'mine' WHERE id = 2");
+	for (int i = 1; i <= 2; i++) {
+		test_row(&ins, s, test_int(i), EXIST_ALIVE, late, 7);
+		test_cell(&ins, 0, test_int(5), late, 7);
+	}
+	apply(&ins, false);
+	assert_string_equal(test_query(&db, "SELECT group_concat(b) FROM t"), "old,mine");
+	apply(&ins, true);
+	assert_string_equal(test_query(&db, "SELECT group_concat(b) FROM t"), "d,mine");
 	end();
 }
 
@@ -380,7 +430,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_insert_update_delete),
 		cmocka_unit_test(test_update_of_unknown_row),
-		cmocka_unit_test(test_voided_cell_without_a_successor_is_ended),
+		cmocka_unit_test(test_insert_says_nothing_of_a_column_it_lacks),
+		cmocka_unit_test(test_no_value_is_the_default),
+		cmocka_unit_test(test_full_pull_resets_what_is_not_named),
 		cmocka_unit_test(test_later_mark_stands),
 		cmocka_unit_test(test_mark_is_overtaken),
 		cmocka_unit_test(test_delete_beats_update),

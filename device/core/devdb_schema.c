@@ -290,8 +290,8 @@ static int put_mark_rows(const struct look *l, int col, const char *stamp, struc
 	return NE_OK;
 }
 
-/* The DEFAULT of a column as SQL; NULL where there is none. */
-static int default_of(struct look *l, struct slice col, struct buf *out, struct err *e)
+int column_default_sql(struct db *db, struct slice table, struct slice col, struct buf *out,
+		       struct err *e)
 {
 	const char *text = NULL;
 	sqlite3_stmt *s;
@@ -299,16 +299,15 @@ static int default_of(struct look *l, struct slice col, struct buf *out, struct 
 	int rc;
 
 	TRY(db_prepare(
-		l->d->db,
-		"SELECT dflt_value FROM pragma_table_xinfo(?1) WHERE name = ?2 COLLATE NOCASE", &s,
-		e));
-	sqlite3_bind_text(s, 1, (const char *)l->now.name.at, (int)l->now.name.len, SQLITE_STATIC);
+		db, "SELECT dflt_value FROM pragma_table_xinfo(?1) WHERE name = ?2 COLLATE NOCASE",
+		&s, e));
+	sqlite3_bind_text(s, 1, (const char *)table.at, (int)table.len, SQLITE_STATIC);
 	sqlite3_bind_text(s, 2, (const char *)col.at, (int)col.len, SQLITE_STATIC);
-	rc = db_step(l->d->db, s, &row, e);
+	rc = db_step(db, s, &row, e);
 	if (!rc && row)
 		text = (const char *)sqlite3_column_text(s, 0);
-	if (!rc)
-		rc = buf_printf(out, "%s", text ? text : "NULL");
+	if (!rc && buf_printf(out, "%s", text ? text : "NULL"))
+		rc = err_set(e, NE_MEMORY, "no memory for a column's default");
 	sqlite3_reset(s);
 	sqlite3_clear_bindings(s);
 	return rc;
@@ -323,7 +322,7 @@ static int mark_values(struct look *l, int col, const char *stamp, struct err *e
 	rc = rc ? rc : buf_printf(&l->sql, " AND ");
 	rc = rc ? rc : sql_put_name(&l->sql, name);
 	rc = rc ? rc : buf_printf(&l->sql, " IS NOT (");
-	rc = rc ? rc : default_of(l, name, &l->sql, e);
+	rc = rc ? rc : column_default_sql(l->d->db, l->now.name, name, &l->sql, e);
 	rc = rc ? rc : buf_printf(&l->sql, ") COLLATE BINARY ON CONFLICT DO NOTHING");
 	return run(l, rc, e);
 }
@@ -332,14 +331,18 @@ static int mark_values(struct look *l, int col, const char *stamp, struct err *e
  * Renamed columns are new ones to the server: their values are as defaults that every device with
  * the same migration is born with: with stamp 0 they give way to whatever the next full pull
  * brings, and the cut gives those that are left a stamp. Added ones: no trigger knew them until
- * now.
+ * now; an insert in flight does not bring them, so it stays pending.
  */
 static int mark_new_columns(struct look *l, struct err *e)
 {
 	for (int i = 0; i < l->now.n_col; i++) {
-		if (l->from[i] < 0)
+		if (l->from[i] < 0) {
 			TRY(mark_values(l, i, capture_clock_sql, e));
-		else if (renamed(l, l->from[i]))
+			TRY(db_execf(l->d->db, e,
+				     "UPDATE main.\"%s\" SET gen = (SELECT gen FROM neap_clock) "
+				     "WHERE col = %d",
+				     l->t->marks, MARK_EXIST));
+		} else if (renamed(l, l->from[i]))
 			TRY(mark_values(l, i, "0", e));
 	}
 	return NE_OK;

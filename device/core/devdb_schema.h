@@ -41,4 +41,8 @@ NEAP_CHECK int devdb_want_catchup(struct devdb *d, int64_t id, enum catchup_mode
 NEAP_CHECK int devdb_comparing(struct devdb *d, int64_t id, bool *yes, int64_t *known,
 			       struct err *e);
 
+/* Appends the DEFAULT of a column as SQL, NULL where there is none. */
+NEAP_CHECK int column_default_sql(struct db *db, struct slice table, struct slice col,
+				  struct buf *out, struct err *e);
+
 #endif
