@@ -263,11 +263,10 @@ void merge_device(const struct pending *p, const struct row *in, struct apply_pl
 			local_version(p, in, col, &local) ? reg_cmp(local, in->cell[i].reg) : -1;
 		if (order > 0)
 			continue;
-		out->keep[col] = false;
 		/* The cell's own write, come back: its mark goes when it is acknowledged. */
-		if (order == 0 && p->has[col] && !cell_no_value(in, &in->cell[i]))
-			continue;
+		bool echo = order == 0 && p->has[col] && !cell_no_value(in, &in->cell[i]);
+		out->keep[col] = false;
 		out->write[i] = true;
-		out->drop_mark[col] = p->has[col];
+		out->drop_mark[col] = p->has[col] && !echo;
 	}
 }

@@ -389,8 +389,8 @@ static void test_device_takes_its_own_echo(void **state)
 	op.cell[1] = (struct cell){.col = 1, .reg = {6, 7}};
 	merge_device(&d.p, &op.row, &plan);
 	assert_int_equal(plan.action, APPLY_INSERT);
-	assert_true(plan.drop_exist_mark && write[0]);
-	assert_false(write[1] || drop[1] || keep[0] || keep[1] || keep[2]);
+	assert_true(plan.drop_exist_mark && write[0] && write[1]);
+	assert_false(drop[0] || drop[1] || keep[0] || keep[1] || keep[2]);
 }
 
 int main(void)

@@ -62,7 +62,7 @@ static int add_cell(struct losing *x, const struct cell *c)
 {
 	static const struct val none = {.type = VAL_NULL};
 	const struct standing *st = x->m->st;
-	bool later = st->has[c->col] && reg_cmp(c->reg, st->cell[c->col]) < 0;
+	bool later = st->has[c->col] && reg_cmp(c->reg, st->cell[c->col]) <= 0;
 	bool voided = !st->alive && !st->has[c->col] && reg_cmp(c->reg, st->exist) <= 0;
 	const struct val *now = &none;
 

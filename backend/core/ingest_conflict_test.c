@@ -49,6 +49,30 @@ static void a_cell_loses(void **state)
 	world_free(w);
 }
 
+/* Two copies of a database under one site: the first to come stands, and the other is told. */
+static void one_version_with_two_values(void **state)
+{
+	struct world *w = one_row();
+	struct builder *b = set_new(SITE_B, 1, 0);
+	struct frame f;
+	(void)state;
+
+	cell_add(row_add(b, notes(), 1), 0, 300, SITE_A, int_val(8));
+	give_set(w, "u", "b", b);
+	assert_string_equal(query(w, all), "b,{\"id\": 1},x,8,300,11,300,11,a,a later write won");
+	find_out(w, FRAME_CHANGE, 0, &f);
+	struct rows rows = rows_of(w, f.change.rows);
+	assert_int_equal(rows.table[0].row[0].cell[0].val.i, 7);
+	find_out(w, FRAME_ACK, 0, &f);
+	assert_int_equal(f.ack.set[0].own, 0);
+	/* The same once more is nothing new. */
+	b = set_new(SITE_B, 2, 1);
+	cell_add(row_add(b, notes(), 1), 0, 300, SITE_A, int_val(7));
+	give_set(w, "u", "b", b);
+	assert_int_equal(count_out(w, FRAME_CHANGE), 0);
+	world_free(w);
+}
+
 static void the_same_value_loses_nothing(void **state)
 {
 	struct world *w = one_row();
@@ -403,6 +427,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_cell_loses),
+		cmocka_unit_test(one_version_with_two_values),
 		cmocka_unit_test(the_same_value_loses_nothing),
 		cmocka_unit_test(the_operator_wins),
 		cmocka_unit_test(a_delete_beats_an_update),

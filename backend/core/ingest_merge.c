@@ -408,6 +408,41 @@ static int row_written(struct merging *m, const struct row *in, const struct row
 	return merging_finish(m, in, m->row.st.alive && !was_alive, m->before.st.known, e);
 }
 
+static bool stands_already(const struct merging *m, const struct row *mapped, uint16_t i)
+{
+	const struct cell *c = &mapped->cell[i];
+
+	return !m->got.cell_taken[i] && m->row.st.has[c->col] &&
+	       reg_cmp(c->reg, m->row.st.cell[c->col]) == 0;
+}
+
+/*
+ * A version names one write, but where a database was copied and both copies went on under its site
+ * for a while. What came first stands; the sender is corrected.
+ */
+static int look_for_other_values(struct merging *m, const struct row *in, const struct row *mapped,
+				 struct err *e)
+{
+	struct val *vals = m->before.kept;
+	bool any = false, found;
+
+	for (uint16_t i = 0; i < mapped->n_cell; i++)
+		any = any || stands_already(m, mapped, i);
+	if (m->got.lost || !any)
+		return 0;
+	if (m->before.st.alive) {
+		vals = arena_array(m->a, (size_t)m->row.st.n_col + 1, sizeof *vals);
+		if (!vals)
+			return no_memory(e);
+		TRY(store_values_get(m->s->store, &m->us->u, m->t, in->key, m->a, vals, &found, e));
+	}
+	for (uint16_t i = 0; i < mapped->n_cell; i++)
+		if (stands_already(m, mapped, i) &&
+		    !val_eq(&vals[mapped->cell[i].col], &mapped->cell[i].val))
+			m->got.lost = true;
+	return 0;
+}
+
 static int merge_row(struct merging *m, const struct row *in, struct err *e)
 {
 	struct row mapped = merging_mapped(m, in);
@@ -418,6 +453,7 @@ static int merge_row(struct merging *m, const struct row *in, struct err *e)
 	bool existed = m->row.st.known, was_alive = m->row.st.alive;
 	store_row_copy(&m->before, &m->row);
 	merge_server(&m->row.st, &mapped, m->voids, &m->got);
+	TRY(look_for_other_values(m, in, &mapped, e));
 	if (!m->got.any && !m->got.lost)
 		return 0;
 	if (forget_join(m, in, existed))
