@@ -35,7 +35,22 @@ static int mark(struct target *tg, const struct val *key, int col, struct err *e
 	return NE_OK;
 }
 
-/* A column that the server has no value of was never written there: a value here is news. */
+/*
+ * A column that the row's shape has and the row does not name was never written at the server: a
+ * value here is news.
+ */
+static int is_news(struct work *w, uint16_t col, const struct val *own, bool *yes, struct err *e)
+{
+	struct val none;
+
+	*yes = !w->comes[col] && !w->has_mark[col];
+	if (!*yes)
+		return NE_OK;
+	TRY(default_value(w, col, &none, e));
+	*yes = !val_eq(own, &none);
+	return NE_OK;
+}
+
 static int compare_cells(struct work *w, struct err *e)
 {
 	const struct shape *s = &w->tg.t->shape;
@@ -48,11 +63,11 @@ static int compare_cells(struct work *w, struct err *e)
 	TRY(sql_read(&w->tg, &own, &w->row_arena, &found, e));
 	for (int i = 0; i < w->row.n_cell; i++)
 		theirs[w->cell[i].col] = &w->cell[i].val;
-	for (int i = 0; found && i < s->n_col; i++) {
-		bool same =
-			theirs[i] ? val_eq(theirs[i], &own.val[i]) : own.val[i].type == VAL_NULL;
+	for (uint16_t i = 0; found && i < s->n_col; i++) {
+		bool news;
 
-		if (!same && !w->has_mark[i])
+		TRY(is_news(w, i, &own.val[i], &news, e));
+		if (news || (theirs[i] && !w->has_mark[i] && !val_eq(theirs[i], &own.val[i])))
 			TRY(mark(&w->tg, w->image.key, i, e));
 	}
 	return NE_OK;
@@ -86,6 +101,15 @@ static int own_cells(struct work *w, bool *any, struct err *e)
 		    val_eq(&c->val, &own.val[c->col]))
 			continue;
 		TRY(mark(&w->tg, w->image.key, c->col, e));
+		*any = true;
+	}
+	for (uint16_t i = 0; found && i < s->n_col; i++) {
+		bool news;
+
+		TRY(is_news(w, i, &own.val[i], &news, e));
+		if (!news)
+			continue;
+		TRY(mark(&w->tg, w->image.key, i, e));
 		*any = true;
 	}
 	return NE_OK;

@@ -29,7 +29,7 @@ static int evaluate(struct work *w, const struct buf *sql, struct val *out, stru
 	return copied ? NE_OK : no_memory(e);
 }
 
-static int default_value(struct work *w, uint16_t col, struct val *out, struct err *e)
+int default_value(struct work *w, uint16_t col, struct val *out, struct err *e)
 {
 	const struct shape *shape = &w->tg.t->shape;
 	struct buf sql = {.max = SQL_MAX};

@@ -56,6 +56,32 @@ static const char unseen[] = "UPDATE t SET a = 'unseen' WHERE id = 2; DELETE FRO
 			     "INSERT INTO t VALUES(5, 'unseen', NULL)";
 static const char after_unseen[] = "1|x|x,2|unseen|x,4|x|x,5|unseen|NULL";
 
+/*
+ * Values of a column that nobody had written go up, also of rows that others changed meanwhile; its
+ * default does not.
+ */
+static void test_rebuilt_with_a_column_filled(void **state)
+{
+	(void)state;
+	int a, b;
+	struct pair *p = two(&a, &b);
+
+	pair_app(p, a, "ALTER TABLE t ADD COLUMN c DEFAULT 0");
+	pair_app(p, b, "ALTER TABLE t ADD COLUMN c DEFAULT 0");
+	pair_sync_all(p);
+	pair_link(p, a, false);
+	pair_app(p, b, "UPDATE t SET a = 'theirs' WHERE id = 1");
+	pair_sync(p, b);
+	migrate(p, a, "id INTEGER PRIMARY KEY, a, b, c DEFAULT 0", "SELECT id, a, b, id - 3 FROM t",
+		"SELECT 1");
+	pair_sync_all(p);
+	assert_string_equal(pair_show(p, a, rows), "1|theirs|x|-2,2|x|x|-1,3|x|x|0,4|x|x|1");
+	assert_string_equal(pair_show(p, b, rows), pair_show(p, a, rows));
+	assert_string_equal(pair_server(p, "SELECT id, a, c FROM t ORDER BY id"),
+			    "1|theirs|-2,2|x|-1,3|x|NULL,4|x|1");
+	pair_free(p);
+}
+
 static void test_rebuilt_while_the_agent_runs(void **state)
 {
 	(void)state;
@@ -395,6 +421,7 @@ static void test_vacuum(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rebuilt_with_a_column_filled),
 		cmocka_unit_test(test_rebuilt_while_the_agent_runs),
 		cmocka_unit_test(test_rebuilt_while_no_agent_runs),
 		cmocka_unit_test(test_newer_rows_of_others_stay),
