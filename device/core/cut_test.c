@@ -318,6 +318,7 @@ static void test_tables_not_to_be_compressed_go_in_sets_of_their_own(void **stat
 	expect_cut("first 1+ 0=1 | other 1+ 0=1");
 	assert_false(rows_uncompressed(&cut.rows));
 	expect_nothing();
+	settle(2);
 	/* It stays so when the app changes the table, and ends when it is tracked otherwise. */
 	run("ALTER TABLE secret ADD COLUMN w; INSERT INTO secret VALUES(2, 't', 'u')");
 	OK(devdb_reload(d, &err));

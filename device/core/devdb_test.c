@@ -212,7 +212,8 @@ static void test_offset_restamps_what_was_never_cut(void **state)
 	two_was = stamp_of(2);
 	OK(devdb_set_offset(d, -1800000, &err));
 	assert_int_equal(stamp_of(1), one_was); /* in flight */
-	assert_int_equal(stamp_of(2), two_was + (1800000ull << 16));
+	/* To the millisecond: row 1 may be of the same, and then 2 stood just above it. */
+	assert_int_equal(stamp_of(2) >> 16, (two_was >> 16) + 1800000);
 	OK(devdb_set_offset(d, -7200000, &err));
 	assert_int_equal(stamp_of(2), one_was + 1); /* not to the floor */
 }

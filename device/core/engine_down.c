@@ -219,7 +219,8 @@ static bool settles(const struct engine *en, const struct flight *f, uint64_t cu
 {
 	bool may = !en->at.full || en->closing;
 
-	return f->acked && ((cursor >= f->head && may) || en->cfg.broken.clear_early);
+	return f->acked &&
+	       ((cursor >= f->head && may) || en->opening || en->cfg.broken.clear_early);
 }
 
 /* M2 broken: what was written again counts as carried. */
@@ -283,17 +284,27 @@ static int flush(struct engine *en, struct move *m, struct err *e)
 	return NE_OK;
 }
 
-int engine_settle_covered(struct engine *en, struct err *e)
+static int settle_here(struct engine *en, bool *why, struct err *e)
 {
 	struct move m = {.at = en->at};
 	int rc;
 
-	en->closing = true;
+	*why = true;
 	do {
 		rc = flush(en, &m, e);
 	} while (!rc && en->n_flight && settles(en, en->flight[0], en->at.cursor));
-	en->closing = false;
+	*why = false;
 	return rc;
+}
+
+int engine_settle_known(struct engine *en, struct err *e)
+{
+	return settle_here(en, &en->opening, e);
+}
+
+int engine_settle_covered(struct engine *en, struct err *e)
+{
+	return settle_here(en, &en->closing, e);
 }
 
 static const struct flight *own_seq(const struct engine *en, uint64_t seq)

@@ -130,7 +130,8 @@ int engine_ask(struct engine *en, struct err *e)
 		engine_want_hello(en, 0);
 	}
 	TRY(want_answer(en, e));
-	if (!engine_behind(en))
+	/* Pages of a full pull are as new as what the welcome says is committed, or newer. */
+	if (!engine_behind(en) || (en->at.full && !en->welcomed))
 		en->pull_at_ms = NEVER_MS;
 	else if (en->pull_at_ms == NEVER_MS)
 		engine_want_pull(en, engine_jitter(en, 2 * GAP_MS));
@@ -302,6 +303,8 @@ int engine_on_welcome(struct engine *en, const struct f_welcome *w, struct err *
 	if (done)
 		return NE_OK;
 	en->welcomed = true;
+	if (en->at.full && !en->at.cursor)
+		TRY(engine_settle_known(en, e));
 	en->quiet = false;
 	en->hello_at_ms = NEVER_MS;
 	if (w->n_unknown)

@@ -94,7 +94,8 @@ struct engine {
 	/* Durable. */
 	struct position at;
 	uint64_t hold;
-	bool closing;	/* a full pull ends: what it covered is settled */
+	bool opening;	/* a full pull begins: what the server is known to have is settled */
+	bool closing;	/* it ends: what it covered is settled */
 	bool save_lost; /* the full pull began with a reset: lost values are kept (P8) */
 	uint64_t acked_number, verified_wall_ms;
 
@@ -286,6 +287,12 @@ void engine_applied(struct engine *en, const struct applied *done);
 void engine_drop_heard(struct engine *en, uint64_t seq);
 /* Moves the cursor over what is known, then settles the sets it covers. */
 NEAP_CHECK int engine_settle(struct engine *en, struct err *e);
+/*
+ * At the start of a full pull, once the server told which sets it has, and before it is asked for a
+ * page: settles those. They are in every page, and where one has older registers, because a
+ * tombstone went and an older write came since, it is right.
+ */
+NEAP_CHECK int engine_settle_known(struct engine *en, struct err *e);
 /* At the end of a full pull, before its sweep: settles the sets that the pages covered. */
 NEAP_CHECK int engine_settle_covered(struct engine *en, struct err *e);
 /*

@@ -153,19 +153,21 @@ static int take_page(struct engine *en, const struct f_page *p, const struct row
 	struct position at = en->at;
 
 	at.cursor = p->upto;
-	buf_clear(&en->token);
-	TRY(buf_put(&en->token, p->token.at, p->token.len));
 	en->d->page_upto = q.upto;
 	int rc = engine_apply(en, rows, &at, p->head > en->hold ? p->head : en->hold, e);
 	en->d->page_upto = 0;
 	TRY(rc);
+	/* Not before: a page that was not applied, as the app holds the lock, is asked for again.
+	 */
+	buf_clear(&en->token);
+	TRY(buf_put(&en->token, p->token.at, p->token.len));
 	engine_drop_heard(en, en->at.cursor);
 	if (en->at.full && !p->token.len && en->at.cursor >= en->hold && covered(en))
 		TRY(finish_full(en, e));
 	engine_question_close(&en->pull);
 	TRY(engine_answered(en, &q, p->head, e));
 	if (p->token.len || engine_behind(en))
-		engine_want_pull(en, en->at.full && !en->welcomed ? RETRY_MS : 0);
+		engine_want_pull(en, 0);
 	return NE_OK;
 }
 

@@ -509,6 +509,14 @@ static void test_reset_keeps_pending_changes(void **state)
 				     .term = TERM + 1,
 				     .head = 4}};
 	give(&b, EV_DOWN, &f);
+	/* What the server has of this site is asked first. */
+	assert_null(find(&b, FRAME_PULL));
+	while (!find(&b, FRAME_HELLO))
+		wait_deadline(&b);
+	f = welcome(find(&b, FRAME_HELLO), &b, 4);
+	f.welcome.store = STORE + 1;
+	f.welcome.term = TERM + 1;
+	give(&b, EV_DOWN, &f);
 	assert_int_equal(find(&b, FRAME_PULL)->pull.at.cursor, 0);
 	assert_int_equal(find(&b, FRAME_PULL)->pull.at.base, 4);
 	test_row(&r, s, test_int(3), EXIST_ALIVE, 5, 7);
@@ -517,23 +525,88 @@ static void test_reset_keeps_pending_changes(void **state)
 	f.page.store = STORE + 1;
 	f.page.term = TERM + 1;
 	give_page(&b, f, &r.rows);
-	/* What the server has of this site is not known yet: nothing is removed before. */
-	assert_string_equal(test_query(&b.db, "SELECT id FROM t ORDER BY id"), "1,2,3");
-	while (!find(&b, FRAME_HELLO))
-		wait_deadline(&b);
-	f = welcome(find(&b, FRAME_HELLO), &b, 4);
-	f.welcome.store = STORE + 1;
-	f.welcome.term = TERM + 1;
-	give(&b, EV_DOWN, &f);
-	while (!find(&b, FRAME_PULL))
-		wait_deadline(&b);
-	f = page(find(&b, FRAME_PULL), 4, 4);
-	f.page.store = STORE + 1;
-	f.page.term = TERM + 1;
-	give_page(&b, f, NULL);
 	assert_string_equal(test_query(&b.db, "SELECT id FROM t ORDER BY id"), "2,3");
 	assert_int_equal(status(&b).pending_rows, 1);
 	assert_string_equal(test_query(&b.db, "SELECT count(*) FROM neap_conflict"), "1");
+	end(&b);
+}
+
+/*
+ * A delete that the server has, and whose tombstone it collected: an older insert that came since
+ * stands, though the delete was still pending here.
+ */
+static void test_full_pull_settles_what_the_server_has(void **state)
+{
+	const struct shape *s;
+	struct test_rows r = {0};
+	struct bench b;
+	struct frame f, set;
+
+	(void)state;
+	begin(&b, ddl);
+	s = track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	test_sql(&b.db, "DELETE FROM t");
+	happen(&b, EV_LOCAL);
+	set = *find(&b, FRAME_SET);
+	happen(&b, EV_LINK_DOWN);
+	happen(&b, EV_LINK_UP);
+	while (!find(&b, FRAME_HELLO))
+		wait_deadline(&b);
+	f = (struct frame){.type = FRAME_RESET,
+			   .reset = {.nonce = find(&b, FRAME_HELLO)->hello.nonce,
+				     .store = STORE,
+				     .term = TERM,
+				     .head = 4}};
+	give(&b, EV_DOWN, &f);
+	while (!find(&b, FRAME_HELLO))
+		wait_deadline(&b);
+	f = welcome(find(&b, FRAME_HELLO), &b, 4);
+	f.welcome.last_number = set.set.number;
+	f.welcome.last_cut = set.set.cut;
+	give(&b, EV_DOWN, &f);
+	assert_int_equal(status(&b).pending_rows, 0);
+	test_row(&r, s, test_int(1), EXIST_ALIVE, 5, 7);
+	test_cell(&r, 0, test_int(3), 5, 7);
+	give_page(&b, page(find(&b, FRAME_PULL), 4, 4), &r.rows);
+	assert_string_equal(test_query(&b.db, "SELECT id || '/' || a FROM t"), "1/3");
+	end(&b);
+}
+
+/* The app holds the lock when a page comes: where it ended is not where the next one begins. */
+static void test_page_not_applied_is_asked_for_again(void **state)
+{
+	const struct shape *s;
+	struct test_rows r = {0};
+	struct bench b;
+	struct frame f;
+	struct err e;
+
+	(void)state;
+	begin(&b, ddl);
+	s = track(&b);
+	first_sync(&b, 0);
+	give_head(&b, 9);
+	wait_deadline(&b);
+	test_row(&r, s, test_int(3), EXIST_ALIVE, 5, 7);
+	f = page(find(&b, FRAME_PULL), 0, 9);
+	f.page.token = slice_str("behind");
+	struct buf bytes = encode(&r.rows), plain = {.max = LIMIT_FRAME};
+	f.page.rows = buf_slice(&bytes);
+	assert_int_equal(frame_encode(&f, &plain, &e), NE_OK);
+	struct event ev = {.type = EV_DOWN,
+			   .frame = buf_slice(&plain),
+			   .now_ms = wall_ms(&b),
+			   .mono_ms = b.mono_ms};
+	test_sql(&b.db, "BEGIN IMMEDIATE");
+	assert_int_equal(engine_step(b.en, &ev, &b.acts, &e), NE_BUSY);
+	test_sql(&b.db, "COMMIT");
+	buf_free(&plain);
+	buf_free(&bytes);
+	while (!find(&b, FRAME_PULL))
+		wait_deadline(&b);
+	assert_int_equal(find(&b, FRAME_PULL)->pull.token.len, 0);
 	end(&b);
 }
 
@@ -660,6 +733,8 @@ int main(void)
 		cmocka_unit_test(test_overtaken_hello_is_no_copy),
 		cmocka_unit_test(test_copy_of_a_database_gets_a_new_site),
 		cmocka_unit_test(test_reset_keeps_pending_changes),
+		cmocka_unit_test(test_full_pull_settles_what_the_server_has),
+		cmocka_unit_test(test_page_not_applied_is_asked_for_again),
 		cmocka_unit_test(test_what_was_not_asked_is_dropped),
 		cmocka_unit_test(test_refusal_is_visible_and_not_repeated_at_once),
 		cmocka_unit_test(test_large_set_goes_in_parts_within_the_window),
