@@ -1,6 +1,8 @@
 #include "device/core/capture.h"
 #include "device/core/capture_fixture.h"
 
+#include <time.h>
+
 static void test_open_what_is_not_there(void **state)
 {
 	struct devdb *x = NULL;
@@ -183,6 +185,17 @@ static int64_t now_ms(void)
 	return atoll(one("SELECT strftime('%s', 'now')")) * 1000;
 }
 
+/* A write in the same millisecond as the one before it counts up instead. */
+static void next_millisecond(void)
+{
+	struct timespec was, now;
+
+	clock_gettime(CLOCK_REALTIME, &was);
+	do
+		clock_gettime(CLOCK_REALTIME, &now);
+	while (now.tv_sec == was.tv_sec && now.tv_nsec / 1000000 == was.tv_nsec / 1000000);
+}
+
 static bool cut_some(size_t rows)
 {
 	struct cut_limits limits = {.rows = rows, .cells = LIMIT_CELLS, .bytes = LIMIT_SET};
@@ -208,6 +221,7 @@ static void test_offset_restamps_what_was_never_cut(void **state)
 	assert_int_equal(stamp_of(9), 0);
 	assert_true(cut_some(100));
 	one_was = stamp_of(1);
+	next_millisecond();
 	run("INSERT INTO t VALUES(2, 2)");
 	two_was = stamp_of(2);
 	OK(devdb_set_offset(d, -1800000, &err));
