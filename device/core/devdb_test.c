@@ -1,7 +1,7 @@
+#include <time.h>
+
 #include "device/core/capture.h"
 #include "device/core/capture_fixture.h"
-
-#include <time.h>
 
 static void test_open_what_is_not_there(void **state)
 {
