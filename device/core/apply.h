@@ -34,7 +34,10 @@ NEAP_CHECK int apply_rows(struct devdb *d, const struct rows *rows, bool full_pu
 NEAP_CHECK int apply_full_begin(struct devdb *d, struct err *e);
 NEAP_CHECK int apply_full_end(struct devdb *d, struct applied *out, bool *more, struct err *e);
 
-/* Tries parked rows again; those that fit now are written and leave the list. */
+/*
+ * Tries parked rows again, 1000 a call in turn; those that fit now are written and leave the list.
+ * In the caller's transaction.
+ */
 NEAP_CHECK int apply_retry_parked(struct devdb *d, struct applied *out, struct err *e);
 
 #endif

@@ -174,17 +174,35 @@ static int try_one(struct devdb *d, struct tracked *t, const struct row *row, bo
 	return NE_OK;
 }
 
-static int next_parked(struct devdb *d, int64_t after_table, const struct buf *after,
-		       sqlite3_stmt **s, bool *found, struct err *e)
+/* A place among the parked rows; all are behind the first one. */
+struct place {
+	int64_t table;
+	struct slice key;
+};
+static const struct place first = {.table = INT64_MIN};
+
+static int bind_place(struct devdb *d, sqlite3_stmt *s, int at, const struct place *p,
+		      struct err *e)
 {
-	TRY(db_prepare(d->db,
-		       "SELECT table_id, key, image FROM neap_parked "
-		       "WHERE (table_id, key) > (?1, ?2) ORDER BY table_id, key LIMIT 1",
-		       s, e));
-	if (sqlite3_bind_int64(*s, 1, after_table) ||
-	    sqlite3_bind_blob(*s, 2, after->len ? (const void *)after->at : "", (int)after->len,
+	if (sqlite3_bind_int64(s, at, p->table) ||
+	    sqlite3_bind_blob(s, at + 1, p->key.len ? (const void *)p->key.at : "", (int)p->key.len,
 			      SQLITE_STATIC))
 		return db_error(d->db, e, "reading parked rows");
+	return NE_OK;
+}
+
+/* The first one behind `after`, up to and including `end` (NULL: whatever comes). */
+static int next_parked(struct devdb *d, const struct place *after, const struct place *end,
+		       sqlite3_stmt **s, bool *found, struct err *e)
+{
+	static const struct place last = {.table = INT64_MAX};
+
+	TRY(db_prepare(d->db,
+		       "SELECT table_id, key, image FROM neap_parked WHERE (table_id, key) > (?1, "
+		       "?2) AND (table_id, key) <= (?3, ?4) ORDER BY table_id, key LIMIT 1",
+		       s, e));
+	TRY(bind_place(d, *s, 1, after, e));
+	TRY(bind_place(d, *s, 3, end ? end : &last, e));
 	return db_step(d->db, *s, found, e);
 }
 
@@ -224,20 +242,41 @@ static int retry_at(struct devdb *d, sqlite3_stmt *s, int64_t *table, struct buf
 	return rc;
 }
 
+/* Tries rows behind the last one tried, `left` at most, up to and including `end`. */
+static int retry_up_to(struct devdb *d, const struct place *end, int *left, struct applied *out,
+		       struct err *e)
+{
+	for (; *left; --*left) {
+		struct place at = {d->retried.table, buf_slice(&d->retried.key)};
+		sqlite3_stmt *s = NULL;
+		bool found;
+
+		TRY(next_parked(d, &at, end, &s, &found, e));
+		if (!found)
+			return NE_OK;
+		TRY(retry_at(d, s, &d->retried.table, &d->retried.key, out, e));
+	}
+	return NE_OK;
+}
+
+/* Once round from where the last call ended: rows that never fit do not hold up those behind. */
 int apply_retry_parked(struct devdb *d, struct applied *out, struct err *e)
 {
 	struct buf key = {.max = LIMIT_SET};
-	int64_t table = INT64_MIN;
-	bool found = true;
-	int rc = NE_OK;
+	struct place from = {.table = d->retried.table};
+	int left = TRIES_MAX;
+	int rc;
 
 	*out = (struct applied){0};
-	for (int i = 0; !rc && found && i < TRIES_MAX; i++) {
-		sqlite3_stmt *s = NULL;
-
-		rc = next_parked(d, table, &key, &s, &found, e);
-		if (!rc && found)
-			rc = retry_at(d, s, &table, &key, out, e);
+	d->retried.key.max = LIMIT_SET;
+	rc = buf_put(&key, d->retried.key.at, d->retried.key.len);
+	from.key = buf_slice(&key);
+	if (!rc)
+		rc = retry_up_to(d, NULL, &left, out, e);
+	if (!rc && left) {
+		d->retried.table = first.table;
+		buf_clear(&d->retried.key);
+		rc = retry_up_to(d, &from, &left, out, e);
 	}
 	buf_free(&key);
 	return rc;

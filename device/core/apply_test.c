@@ -281,6 +281,36 @@ static void test_violating_row_is_parked(void **state)
 	end();
 }
 
+/* More rows that never fit than one call tries: those behind them have their turn, too. */
+static void test_parked_rows_take_turns(void **state)
+{
+	enum { NEVER = 1500 };
+	const struct shape *s = begin(unique, "INSERT INTO t VALUES(1, 10, 'x'), (2, 20, 'y')");
+	struct applied out;
+
+	(void)state;
+	settle_all();
+	for (int i = 0; i <= NEVER; i++) {
+		struct test_rows ins = {0};
+
+		test_row(&ins, s, test_int(100 + i), EXIST_ALIVE, 5, 7);
+		test_cell(&ins, 0, test_int(i < NEVER ? 10 : 20), 5, 7);
+		assert_int_equal(apply(&ins, false).parked, 1);
+	}
+	test_sql(&db, "DELETE FROM t WHERE id = 2");
+	assert_int_equal(apply_retry_parked(d, &out, &e), NE_OK);
+	assert_int_equal(out.rows, 0);
+	assert_int_equal(apply_retry_parked(d, &out, &e), NE_OK);
+	assert_int_equal(out.rows, 1);
+	assert_string_equal(test_query(&db, "SELECT id FROM t WHERE a = 20"), "1600");
+	/* And once round from there: the first ones again. */
+	test_sql(&db, "DELETE FROM t WHERE id = 1");
+	assert_int_equal(apply_retry_parked(d, &out, &e), NE_OK);
+	assert_int_equal(out.rows, 1);
+	assert_string_equal(test_query(&db, "SELECT count(*) FROM neap_parked"), "1499");
+	end();
+}
+
 static void test_missing_not_null_is_parked(void **state)
 {
 	const struct shape *s =
@@ -439,6 +469,7 @@ int main(void)
 		cmocka_unit_test(test_floor_rises),
 		cmocka_unit_test(test_unique_values_swap),
 		cmocka_unit_test(test_violating_row_is_parked),
+		cmocka_unit_test(test_parked_rows_take_turns),
 		cmocka_unit_test(test_missing_not_null_is_parked),
 		cmocka_unit_test(test_schema_replace_clause_displaces_nothing),
 		cmocka_unit_test(test_key_spelling),

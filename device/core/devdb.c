@@ -244,6 +244,7 @@ void devdb_close(struct devdb *d)
 		return;
 	db_close(d->db);
 	arena_free(&d->schema);
+	buf_free(&d->retried.key);
 	free(d->table);
 	free(d);
 }

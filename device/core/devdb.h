@@ -76,6 +76,12 @@ struct devdb {
 	struct engine_break broken;
 	uint64_t begun;	   /* write transactions, since it was opened */
 	int conflict_todo; /* enum conflict_todo of new records: whether anyone listens */
+	/* Of the parked rows, the last one that was tried again: the next call goes on behind it.
+	 */
+	struct {
+		int64_t table;
+		struct buf key;
+	} retried;
 };
 
 /*
