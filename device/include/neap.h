@@ -46,8 +46,10 @@
  * use none of the parent's handles (NEAP_USAGE); a child that does not exec keeps the parent's lock
  * on the database for as long as it lives.
  *
- * ABI. Functions and members are only added. Structs that may grow begin with `size`, which the
- * caller sets to sizeof of the struct it was compiled with.
+ * ABI. Functions and members are only added. Structs that may grow begin with `size`: sizeof of the
+ * struct as the side that fills it in was compiled; what it does not cover is not there. Structs
+ * without `size` stay as they are. Numbers may be added to enums: treat an unknown code as an
+ *error, an unknown word of a state as trouble.
  */
 #ifndef NEAP_H
 #define NEAP_H
@@ -197,7 +199,10 @@ typedef void (*neap_change_fn)(void *ctx, const char *table);
 enum { NEAP_CHANGE_FUNCTIONS = 256 };
 int neap_on_change(neap *n, const char *table, neap_change_fn fn, void *ctx);
 
-/* A value of a cell, with SQLite's numbers for the types. */
+/*
+ * A value of a cell, with SQLite's numbers for the types. It stands inside other structs and will
+ * not grow: SQLite has no other types of values.
+ */
 enum neap_type { NEAP_INTEGER = 1, NEAP_REAL = 2, NEAP_TEXT = 3, NEAP_BLOB = 4, NEAP_NULL = 5 };
 
 struct neap_value {
@@ -239,6 +244,10 @@ int neap_on_conflict(neap *n, neap_conflict_fn fn, void *ctx);
  * the winner, that goes to the server and all devices. It may lose in its turn, and is asked about
  * again then: resolvers of several devices must come to the same value, or one must keep. What
  * violates a constraint of the table is not written. The app's triggers do not run.
+ *
+ * Not asked about rows as such: one that others deleted, or that was deleted here and written by
+ * others, is told to the conflict callback and is in the list with its values; an app that wants it
+ * otherwise writes it again.
  *
  * Asked from the loop, before the conflict callback, INSIDE the transaction that writes the answer:
  * the database's write lock is held, so `fn` must return at once, may not read or write this

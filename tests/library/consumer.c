@@ -1,5 +1,6 @@
 /* Someone else's program: C as C++ in one file, so that both compilers see the same use. */
 #include <neap.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,6 +14,23 @@ static int fail(const char *what)
 {
 	fprintf(stderr, "consumer: %s: %s\n", what, neap_error(NULL));
 	return 1;
+}
+
+/*
+ * What programs compiled with this header rely on, where a pointer has 8 bytes: struct neap_value
+ * never grows, the others only at their end.
+ */
+static int layout_is_kept(void)
+{
+	if (sizeof(void *) != 8)
+		return 1;
+	return sizeof(struct neap_value) == 40 && offsetof(struct neap_conflict, local) == 32 &&
+	       offsetof(struct neap_conflict, incoming) == 72 &&
+	       offsetof(struct neap_conflict, reason) == 112 &&
+	       offsetof(struct neap_status, state) == 80 &&
+	       offsetof(struct neap_status, next_step) == 512 &&
+	       offsetof(struct neap_track_options, keep_ms) == 24 &&
+	       offsetof(struct neap_track_options, uncompressed) == 68;
 }
 
 int main(int argc, char **argv)
@@ -29,6 +47,8 @@ int main(int argc, char **argv)
 	status.size = sizeof status;
 	if (argc != 2 || options.size != sizeof options || options.priority != -1)
 		return fail("options");
+	if (!layout_is_kept())
+		return fail("layout");
 	if (strcmp(neap_version(), argv[1]) != 0)
 		return fail("version");
 	if (neap_open("/nowhere/app.db", &n) != NEAP_NOT_FOUND || n ||
