@@ -144,6 +144,7 @@ struct f_welcome {
 	enum site_status site_status;
 	uint64_t last_number; /* newest number committed of that site; 0 none */
 	uint64_t last_cut;
+	uint64_t noted;	  /* newest number of a conflicts frame of that site that it has kept */
 	size_t n_unknown; /* shapes it wants declared */
 	const struct shape_id *unknown;
 };

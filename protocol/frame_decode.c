@@ -277,6 +277,7 @@ static int get_welcome(struct reader *r, struct f_welcome *f)
 	f->site_status = (enum site_status)status;
 	TRY(get(r, &f->last_number));
 	TRY(get(r, &f->last_cut));
+	TRY(get(r, &f->noted));
 	return get_ids(r, &f->unknown, &f->n_unknown);
 }
 

@@ -138,10 +138,10 @@ static int put_conflicts(struct buf *out, const struct f_conflicts *f)
 
 static int put_welcome(struct buf *out, const struct f_welcome *f)
 {
-	const uint64_t v[] = {f->nonce, f->store,	f->term,	f->head,    f->server_ms,
-			      f->site,	f->site_status, f->last_number, f->last_cut};
+	const uint64_t v[] = {f->nonce, f->store,	f->term,	f->head,     f->server_ms,
+			      f->site,	f->site_status, f->last_number, f->last_cut, f->noted};
 	TRY(open_frame(out, FRAME_WELCOME, WELCOME_FIELDS));
-	TRY(put_all(out, v, 9));
+	TRY(put_all(out, v, sizeof v / sizeof *v));
 	return put_ids(out, f->unknown, f->n_unknown);
 }
 

@@ -4,7 +4,7 @@
 
 enum {
 	/* First byte of a compressed plaintext; a plain one begins with its CBOR array, 0x82 …
-	   0x8b. */
+	   0x8c. */
 	FRAME_COMPRESSED = 1,
 	/* Below this many bytes zstd gains nothing: on text, and on rows, which are packed already.
 	 */
@@ -25,7 +25,7 @@ enum {
 	LOST_FIELDS = 10,
 	ASK_FIELDS = 6,
 	ASK_SPAN_BYTES = 16, /* after, upto */
-	WELCOME_FIELDS = 10,
+	WELCOME_FIELDS = 11,
 	ACK_FIELDS = 6,
 	EXPECT_FIELDS = 5,
 	BUSY_FIELDS = 1,

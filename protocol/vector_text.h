@@ -266,9 +266,10 @@ static inline void say_page(struct buf *b, const struct f_page *f)
 
 static inline void say_welcome(struct buf *b, const struct f_welcome *f)
 {
-	SAY_NUMBERS(b, "nonce store term head server_ms site site_status last_number last_cut",
+	SAY_NUMBERS(b,
+		    "nonce store term head server_ms site site_status last_number last_cut noted",
 		    f->nonce, f->store, f->term, f->head, f->server_ms, f->site, f->site_status,
-		    f->last_number, f->last_cut);
+		    f->last_number, f->last_cut, f->noted);
 	say_ids(b, "unknown", f->unknown, f->n_unknown);
 }
 

@@ -251,6 +251,23 @@ static int take_lost(struct step *s, const struct sender *from, const struct los
 	return store_conflict_add(s->store, &from->us->u, from->device.at, l, &v, s->now_ms, e);
 }
 
+/* So that a device learns from a welcome what a restored store has not. */
+static int note_number(struct step *s, const struct sender *from, const struct f_conflicts *f,
+		       struct err *e)
+{
+	struct store_site site;
+	bool known;
+
+	if (f->site >= SITE_REFUSED)
+		return 0;
+	TRY(store_site_get(s->store, &from->us->u, f->site, &site, &known, e));
+	if (!known)
+		TRY(store_site_add(s->store, &from->us->u, f->site, from->device.at, &site, e));
+	else if (strcmp(site.device.at, from->device.at) != 0)
+		return 0;
+	return store_site_noted(s->store, &from->us->u, &site, f->number, e);
+}
+
 int on_conflicts(struct step *s, const struct sender *from, const struct f_conflicts *f,
 		 struct err *e)
 {
@@ -263,6 +280,7 @@ int on_conflicts(struct step *s, const struct sender *from, const struct f_confl
 	for (size_t i = 0; i < f->n; i++)
 		TRY(take_lost(s, from, &f->lost[i], e));
 	TRY(conflicts_trim(s, from->us, e));
+	TRY(note_number(s, from, f, e));
 	return send_down(s, from, &noted, f->number, e);
 }
 

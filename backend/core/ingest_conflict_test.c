@@ -241,6 +241,34 @@ static void devices_report(void **state)
 	world_free(w);
 }
 
+static uint64_t welcome_noted(struct world *w, const char *device)
+{
+	struct frame f = {.type = FRAME_HELLO, .hello = {.nonce = 5, .site = SITE_B}}, got;
+
+	give(w, "u", device, &f);
+	find_out(w, FRAME_WELCOME, 0, &got);
+	return got.welcome.noted;
+}
+
+/* What is kept of a site's reports is told to it, and moves by its own device only. */
+static void a_welcome_says_what_was_noted(void **state)
+{
+	struct world *w = one_row();
+	struct lost_value l = report(w, "x", 8, (struct reg){200, SITE_B}, 1);
+	(void)state;
+
+	assert_int_equal(welcome_noted(w, "b"), 0);
+	give_report(w, &l, 1, 4);
+	assert_int_equal(welcome_noted(w, "b"), 4);
+	give_report(w, &l, 1, 3);
+	assert_int_equal(welcome_noted(w, "b"), 4);
+	struct frame f = {.type = FRAME_CONFLICTS,
+			  .conflicts = {.site = SITE_B, .number = 9, .n = 1, .lost = &l}};
+	give(w, "u", "c", &f);
+	assert_int_equal(welcome_noted(w, "b"), 4);
+	world_free(w);
+}
+
 static void an_unsound_report_is_left_out(void **state)
 {
 	struct world *w = one_row();
@@ -435,6 +463,7 @@ int main(void)
 		cmocka_unit_test(a_delete_loses_to_an_insert),
 		cmocka_unit_test(a_write_loses_once),
 		cmocka_unit_test(devices_report),
+		cmocka_unit_test(a_welcome_says_what_was_noted),
 		cmocka_unit_test(an_unsound_report_is_left_out),
 		cmocka_unit_test(a_refused_set_leaves_none),
 		cmocka_unit_test(the_oldest_go_at_the_bounds),

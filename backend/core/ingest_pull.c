@@ -112,6 +112,7 @@ int on_hello(struct step *s, const struct sender *from, const struct f_hello *h,
 		f.welcome.site_status = judge(s, &site, from, h);
 		f.welcome.last_number = site.number;
 		f.welcome.last_cut = site.cut;
+		f.welcome.noted = site.noted;
 	}
 	if (f.welcome.site_status == SITE_OK)
 		TRY(fence(s, from, h, &site, known, e));

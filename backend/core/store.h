@@ -103,6 +103,7 @@ struct store_site {
 	uint64_t number, cut; /* newest set committed; 0 none */
 	uint64_t fence;	      /* sets up to this number that are not committed never will be */
 	uint64_t sets;	      /* how many sets were committed */
+	uint64_t noted;	      /* the newest number of a conflicts frame that was kept; 0 none */
 };
 
 NEAP_CHECK int store_site_get(struct store *s, const struct store_user *u, uint64_t site,
@@ -115,6 +116,9 @@ NEAP_CHECK int store_site_commit(struct store *s, const struct store_user *u,
 				 uint64_t own, uint64_t now_ms, size_t rows, struct err *e);
 /* Sets of the site up to `number` that are on their way are not committed any more. */
 NEAP_CHECK int store_site_fence(struct store *s, const struct store_user *u,
+				struct store_site *site, uint64_t number, struct err *e);
+/* What the site reported of conflicts up to `number` is kept. */
+NEAP_CHECK int store_site_noted(struct store *s, const struct store_user *u,
 				struct store_site *site, uint64_t number, struct err *e);
 /* Whether set `number` with this cut id is remembered, and its own seq. */
 NEAP_CHECK int store_site_recall(struct store *s, const struct store_user *u,

@@ -7,7 +7,7 @@ int store_site_get(struct store *s, const struct store_user *u, uint64_t site,
 	sqlite3_stmt *st;
 
 	TRY(db_prepare(s->db,
-		       "SELECT id, site, device, number, cut, sets, fence FROM neap_site"
+		       "SELECT id, site, device, number, cut, sets, fence, noted FROM neap_site"
 		       " WHERE uid = ? AND site = ?",
 		       &st, e));
 	TRY(bind_int(s, st, 1, (uint64_t)u->uid, e));
@@ -22,6 +22,7 @@ int store_site_get(struct store *s, const struct store_user *u, uint64_t site,
 			.cut = column_u64(st, 4),
 			.sets = column_u64(st, 5),
 			.fence = column_u64(st, 6),
+			.noted = column_u64(st, 7),
 		};
 	sqlite3_reset(st);
 	return 0;
@@ -96,6 +97,23 @@ int store_site_fence(struct store *s, const struct store_user *u, struct store_s
 	TRY(bind_int(s, st, 3, number, e));
 	TRY(db_run(s->db, st, e));
 	site->fence = number;
+	return 0;
+}
+
+int store_site_noted(struct store *s, const struct store_user *u, struct store_site *site,
+		     uint64_t number, struct err *e)
+{
+	sqlite3_stmt *st;
+
+	if (number <= site->noted)
+		return 0;
+	TRY(db_prepare(s->db, "UPDATE neap_site SET noted = ?3 WHERE uid = ?1 AND site = ?2", &st,
+		       e));
+	TRY(bind_int(s, st, 1, (uint64_t)u->uid, e));
+	TRY(bind_int(s, st, 2, site->site, e));
+	TRY(bind_int(s, st, 3, number, e));
+	TRY(db_run(s->db, st, e));
+	site->noted = number;
 	return 0;
 }
 

@@ -21,7 +21,7 @@ static const char schema_sql[] =
 	"CREATE TABLE neap_site(id INTEGER PRIMARY KEY, uid INTEGER NOT NULL,"
 	" site INTEGER NOT NULL, device TEXT NOT NULL, number INTEGER NOT NULL DEFAULT 0,"
 	" cut INTEGER NOT NULL DEFAULT 0, fence INTEGER NOT NULL DEFAULT 0,"
-	" sets INTEGER NOT NULL DEFAULT 0,"
+	" sets INTEGER NOT NULL DEFAULT 0, noted INTEGER NOT NULL DEFAULT 0,"
 	" rows INTEGER NOT NULL DEFAULT 0, seen_ms INTEGER NOT NULL DEFAULT 0,"
 	" UNIQUE(uid, site));"
 	/* A ring of the newest sets of each site. */

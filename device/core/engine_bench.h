@@ -165,7 +165,8 @@ static inline struct frame welcome(const struct frame *hello, const struct bench
 					  .term = TERM,
 					  .head = head,
 					  .server_ms = wall_ms(b),
-					  .site = hello->hello.site}};
+					  .site = hello->hello.site,
+					  .noted = INT64_MAX}};
 }
 
 static inline struct frame page(const struct frame *pull, uint64_t upto, uint64_t head)

@@ -285,6 +285,7 @@ static void a_reset_reports_all_again(void **state)
 	while (!find(&b, FRAME_HELLO))
 		wait_deadline(&b);
 	f = welcome(find(&b, FRAME_HELLO), &b, 2);
+	f.welcome.noted = 0;
 	give(&b, EV_DOWN, &f);
 	while (!find(&b, FRAME_PULL))
 		wait_deadline(&b);
@@ -293,6 +294,42 @@ static void a_reset_reports_all_again(void **state)
 	assert_string_equal(list(&b), "a 20 0,- - 0");
 	assert_int_equal(report_of(&b).n, 2);
 	assert_int_equal(report_of(&b).lost[1].reg.stamp, 0);
+	end(&b);
+}
+
+/* A store that was restored and knows the position all the same: what it has not is told again. */
+static void a_welcome_tells_what_the_server_has(void **state)
+{
+	struct bench b;
+	struct frame f;
+
+	(void)state;
+	begin_synced(&b);
+	for (uint64_t seq = 2; seq < 4; seq++) {
+		test_sql(&b.db, seq == 2 ? "UPDATE t SET a = 20" : "UPDATE t SET a = 21");
+		happen(&b, EV_LOCAL);
+		overwrite(&b, seq, 0, 30);
+		assert_int_equal(report_of(&b).number, seq - 1);
+		give_noted(&b, seq - 1, TERM);
+	}
+	for (int noted = 2; noted >= 1; noted--) {
+		engine_close(b.en);
+		open_engine(&b);
+		happen(&b, EV_LINK_UP);
+		f = welcome(find(&b, FRAME_HELLO), &b, 3);
+		f.welcome.term = TERM + 1;
+		f.welcome.noted = (uint64_t)noted;
+		give(&b, EV_DOWN, &f);
+		if (noted == 2)
+			assert_null(find(&b, FRAME_CONFLICTS));
+	}
+	assert_int_equal(report_of(&b).n, 1);
+	assert_int_equal(report_of(&b).number, 2);
+	assert_int_equal(value_of(&b, &report_of(&b).lost[0]), 21);
+	give_noted(&b, 2, TERM + 1);
+	happen(&b, EV_LINK_DOWN);
+	happen(&b, EV_LINK_UP);
+	assert_null(find(&b, FRAME_CONFLICTS));
 	end(&b);
 }
 
@@ -534,6 +571,7 @@ int main(void)
 		cmocka_unit_test(a_correction_is_listed),
 		cmocka_unit_test(what_was_taken_has_not_lost),
 		cmocka_unit_test(a_reset_reports_all_again),
+		cmocka_unit_test(a_welcome_tells_what_the_server_has),
 		cmocka_unit_test(the_callback_hears_once),
 		cmocka_unit_test(a_resolver_writes),
 		cmocka_unit_test(a_crash_before_asking_asks_later),

@@ -189,6 +189,18 @@ uint64_t engine_report_time(const struct engine *en)
 	return en->report->n_want ? en->sent_at_ms + STUCK_MS : en->report->due_ms;
 }
 
+int engine_tell_again(struct engine *en, uint64_t noted, struct err *e)
+{
+	int64_t here;
+
+	TRY(devdb_get(en->d, "conflict_noted", &here, e));
+	if ((uint64_t)here <= noted)
+		return NE_OK;
+	TRY(devdb_set(en->d, "conflict_noted", (int64_t)noted, e));
+	engine_report_drop(en);
+	return NE_OK;
+}
+
 int engine_on_noted(struct engine *en, const struct f_noted *n, struct err *e)
 {
 	if (!en->report || n->store != en->at.store || n->term != en->at.term ||

@@ -262,9 +262,6 @@ int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t
 	TRY(engine_put_position(en, &at, 0, e));
 	TRY(devdb_set(en->d, "full", save ? FULL_SAVES : FULL_PLAIN, e));
 	TRY(set_pulled(en, e));
-	/* A restored store may not have what it had noted: it is reported again. */
-	if (save)
-		TRY(devdb_set(en->d, "conflict_noted", 0, e));
 	/* Append rows that were acknowledged may be gone, too. */
 	if (save && (store != en->at.store || term != en->at.term))
 		TRY(lost_begin(en->d, e));

@@ -168,7 +168,7 @@ class Client:
         while (answer := self.next_frame(WELCOME, RESET))[1] != nonce:
             pass
         assert answer[0] == WELCOME, answer
-        _, _, store, term, head, _server_ms, site, status, _number, _cut, unknown = answer
+        _, _, store, term, head, _server_ms, site, status, _number, _cut, _noted, unknown = answer
         assert (site, status) == (self.site, 0)
         ids = [unknown[i : i + 8] for i in range(0, len(unknown), 8)]
         if ids:

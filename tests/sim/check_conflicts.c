@@ -42,9 +42,7 @@ void check_conflicts(struct world *w, sqlite3 *store, struct sim_device *d)
 					    sqlite3_column_bytes(s, 0));
 
 		w->totals->conflicts++;
-		/* What the server noted after its backup is gone; only a reset makes devices tell
-		 * again. */
-		if (n != 1 && !(n == 0 && w->backend.restored) && !w->failed)
+		if (n != 1 && !w->failed)
 			sim_fail(w, "%s lost %.200s (%s): %lld times on the server's list", d->name,
 				 (const char *)sqlite3_column_text(s, 1),
 				 (const char *)sqlite3_column_text(s, 2), n);
