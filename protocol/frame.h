@@ -202,6 +202,7 @@ enum refuse_code {
 		7, /* append rows whose identity is taken by other content: new generation */
 	REFUSE_MALFORMED = 8, /* opened well but is no valid set: a defect, or a newer client */
 	REFUSE_STALE = 9, /* an old number under a cut id no longer remembered: never committed */
+	REFUSE_ROWS = 10, /* `rows` of an append table: leave them out and cut anew */
 };
 
 /* The set was not committed; the next one has prev = the same. */
@@ -213,6 +214,7 @@ struct f_refuse {
 	struct slice text; /* UTF-8 for a person */
 	size_t n_shape;
 	const struct shape_id *shape;
+	struct slice rows; /* keys only; home is site 0 */
 };
 
 struct f_key {

@@ -362,13 +362,14 @@ static int get_refuse(struct reader *r, struct f_refuse *f)
 	TRY(get(r, &f->number));
 	TRY(get(r, &f->cut));
 	TRY(get(r, &code));
-	if (code < REFUSE_UNKNOWN_SHAPE || code > REFUSE_STALE)
+	if (code < REFUSE_UNKNOWN_SHAPE || code > REFUSE_ROWS)
 		return NE_MALFORMED;
 	f->code = (enum refuse_code)code;
 	TRY(get(r, &f->server_ms));
 	TRY(get(r, &f->limit_ms));
 	TRY(cbor_get_text(&r->in, &f->text));
-	return get_ids(r, &f->shape, &f->n_shape);
+	TRY(get_ids(r, &f->shape, &f->n_shape));
+	return cbor_get_bytes(&r->in, &f->rows);
 }
 
 static int get_key(struct reader *r, struct f_key *f)

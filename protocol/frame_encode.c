@@ -195,7 +195,8 @@ static int put_refuse(struct buf *out, const struct f_refuse *f)
 	TRY(open_frame(out, FRAME_REFUSE, REFUSE_FIELDS));
 	TRY(put_all(out, v, 8));
 	TRY(cbor_put_text(out, f->text));
-	return put_ids(out, f->shape, f->n_shape);
+	TRY(put_ids(out, f->shape, f->n_shape));
+	return cbor_put_bytes(out, f->rows);
 }
 
 static int put_key(struct buf *out, const struct f_key *f)

@@ -253,6 +253,8 @@ static inline void say_refuse(struct buf *b, const struct f_refuse *f)
 		    f->site, f->number, f->cut, f->code, f->server_ms, f->limit_ms);
 	say_text_field(b, f->text);
 	say_ids(b, "shapes", f->shape, f->n_shape);
+	if (f->rows.len)
+		say_bytes(b, "rows", f->rows);
 }
 
 static inline void say_page(struct buf *b, const struct f_page *f)

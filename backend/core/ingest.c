@@ -239,8 +239,8 @@ static int run(struct step *s, const struct in_event *ev, size_t n, struct err *
 	return finish_out(s, e);
 }
 
-int ingest_step(struct ingest *in, uint64_t now_ms, const struct in_event *ev, size_t n,
-		struct out_messages *out, struct err *e)
+static int try_step(struct ingest *in, uint64_t now_ms, const struct in_event *ev, size_t n,
+		    struct out_messages *out, struct err *e)
 {
 	struct step s = {
 		.in = in,
@@ -268,5 +268,15 @@ int ingest_step(struct ingest *in, uint64_t now_ms, const struct in_event *ev, s
 		in->heads_uid = heads_uid;
 	}
 	arena_free(&s.arena);
+	return rc;
+}
+
+int ingest_step(struct ingest *in, uint64_t now_ms, const struct in_event *ev, size_t n,
+		struct out_messages *out, struct err *e)
+{
+	int rc = try_step(in, now_ms, ev, n, out, e);
+
+	for (int i = 0; rc && store_rolled_back(in->store) && i < STORE_ROLLED_TRIES; i++)
+		rc = try_step(in, now_ms, ev, n, out, e);
 	return rc;
 }

@@ -4,11 +4,36 @@
 
 #include "backend/core/ingest_step.h"
 
+enum { REFUSED_BYTES = 16 * 1024 };
+
+/* The keys of the rows refused: as many as go well into a message, at least one. */
+static int put_refused(struct step *s, const struct sender *from, const struct refusal *why,
+		       struct frame *f, struct err *e)
+{
+	struct row row[STORE_REFUSED];
+	struct table_rows table = {.shape = why->row_shape, .row = row};
+	struct rows rows = {.n_table = 1, .table = &table};
+	size_t bytes = 0;
+
+	buf_clear(&s->in->rows);
+	if (!why->n_row)
+		return 0;
+	while (table.n_row < why->n_row && bytes < REFUSED_BYTES) {
+		const struct row *r = why->row[table.n_row];
+		for (uint16_t i = 0; i < why->row_shape->n_key; i++)
+			bytes += val_size(&r->key[i]);
+		row[table.n_row++] = (struct row){.gen = r->gen, .n = r->n, .key = r->key};
+	}
+	TRY(mark_uncompressed(s, from->us, &rows, &f->uncompressed, e));
+	return rows_encode(&rows, SITE_SERVER, &s->in->rows, e);
+}
+
 static int refuse(struct step *s, const struct sender *from, const struct f_set *set,
 		  const struct refusal *why, struct err *e)
 {
 	struct frame f = {.type = FRAME_REFUSE};
 
+	TRY(put_refused(s, from, why, &f, e));
 	s->in->stats.refused++;
 	f.refuse = (struct f_refuse){
 		.store = store_id(s->store),
@@ -22,6 +47,7 @@ static int refuse(struct step *s, const struct sender *from, const struct f_set 
 		.text = slice_str(why->text.text),
 		.n_shape = why->has_shape,
 		.shape = &why->shape,
+		.rows = buf_slice(&s->in->rows),
 	};
 	return send_down(s, from, &f, set->cut, e);
 }
@@ -134,17 +160,18 @@ static int append_table(struct step *s, struct user_state *us, const struct stor
 	const struct store_shape *sh = store_shape_find(s->store, tr->shape->id);
 	struct store_appended got;
 
-	int rc = store_append(s->store, &us->u, site, sh, tr->row, tr->n_row, &got, e);
-	if (rc == NE_ROWS) {
-		/* The device leaves this table out and goes on with the others. */
-		why->code = REFUSE_SCHEMA;
-		why->has_shape = true;
-		why->shape = tr->shape->id;
-		why->text = *e;
+	TRY(store_append(s->store, &us->u, site, sh, tr->row, tr->n_row, &got, e));
+	s->in->stats.duplicates += got.duplicates;
+	if (got.n_refused && !got.collision) {
+		/* There is no effect that could tell it: the device has to know before the set
+		 * commits. */
+		why->code = REFUSE_ROWS;
+		why->text = got.why;
+		why->row_shape = tr->shape;
+		why->n_row = got.n_refused;
+		memcpy(why->row, got.refused, got.n_refused * sizeof *why->row);
 		return 0;
 	}
-	TRY(rc);
-	s->in->stats.duplicates += got.duplicates;
 	if (!got.collision || s->in->c.broken.no_compare)
 		return 0;
 	why->code = REFUSE_COLLISION;
@@ -214,10 +241,14 @@ static int apply(struct step *s, const struct sender *from, struct store_site *s
 				 s->now_ms, c->n_row, e);
 }
 
-/* Errors that are the set's own fault, or its size's: it is refused, the step goes on. */
+/*
+ * Errors that are the set's own fault, or its size's: it is refused, the step goes on. NE_ROWS: an
+ * operator's trigger does not even take back what a set had changed.
+ */
 static bool sets_fault(int rc)
 {
-	return rc == NE_INTERNAL || rc == NE_LIMIT || rc == NE_MALFORMED || rc == NE_MEMORY;
+	return rc == NE_ROWS || rc == NE_INTERNAL || rc == NE_LIMIT || rc == NE_MALFORMED ||
+	       rc == NE_MEMORY;
 }
 
 /*

@@ -105,6 +105,10 @@ struct refusal {
 	struct err text;
 	bool has_shape;
 	struct shape_id shape;
+	/* REFUSE_ROWS: rows of one table; in the frame's memory. */
+	size_t n_row;
+	const struct row *row[STORE_REFUSED];
+	const struct shape *row_shape;
 };
 
 /* ---- events ---- */

@@ -365,7 +365,8 @@ static void refusals_outlast_the_collection(void **state)
 }
 
 /* What an operator put on an append table holds up that table only, and says why. */
-static void an_append_row_refused(void **state)
+/* Not committed: the device leaves those rows out, and sends the others again. */
+static void append_rows_refused(void **state)
 {
 	struct world *w = begin();
 	struct builder *b = set_new(1, 2, 1);
@@ -377,12 +378,115 @@ static void an_append_row_refused(void **state)
 	       " BEGIN SELECT RAISE(ABORT, 'v is at most 9'); END");
 	put_log(b, 1, 1, 5);
 	put_log(b, 1, 2, 10);
+	put_log(b, 1, 3, 6);
+	put_log(b, 1, 4, 11);
 	give_set(w, "u", "a", b);
 	find_out(w, FRAME_REFUSE, 0, &f);
-	assert_int_equal(f.refuse.code, REFUSE_SCHEMA);
-	assert_int_equal(f.refuse.n_shape, 1);
+	assert_int_equal(f.refuse.code, REFUSE_ROWS);
+	assert_int_equal(f.refuse.n_shape, 0);
 	assert_non_null(strstr((const char *)arena_copy(&w->arena, f.refuse.text).at, "at most 9"));
+	struct rows rows = rows_of(w, f.refuse.rows);
+	assert_int_equal(rows.n_table, 1);
+	assert_int_equal(rows.table[0].n_row, 2);
+	assert_int_equal(rows.table[0].row[0].n, 2);
+	assert_int_equal(rows.table[0].row[1].n, 4);
 	assert_string_equal(query(w, "SELECT count(*) FROM log"), "0");
+	b = set_new(1, 3, 1);
+	put_log(b, 1, 1, 5);
+	put_log(b, 1, 3, 6);
+	give_set(w, "u", "a", b);
+	assert_string_equal(query(w, "SELECT neap_n, v FROM log"), "1,5 3,6");
+	world_free(w);
+}
+
+/* No more in one answer than a message holds; the rest is in the next. */
+static void many_append_rows_refused(void **state)
+{
+	struct world *w = begin();
+	struct builder *b = set_new(1, 2, 1);
+	struct frame f;
+	(void)state;
+
+	declare_shape(w, "u", "a", logs());
+	sql(w, "CREATE TRIGGER low BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'no'); END");
+	for (int i = 1; i <= 2000; i++)
+		put_log(b, 1, i, 5);
+	give_set(w, "u", "a", b);
+	find_out(w, FRAME_REFUSE, 0, &f);
+	assert_int_equal(rows_of(w, f.refuse.rows).table[0].n_row, STORE_REFUSED);
+	world_free(w);
+}
+
+/* ---- triggers that end the whole transaction ---- */
+
+/* Its row is refused as with RAISE(ABORT), the others of the step are committed. */
+static void a_row_that_rolls_back(void **state)
+{
+	struct world *w = begin();
+	struct builder *b = set_new(1, 2, 1);
+	struct frame f;
+	const char *why =
+		"no z (table people: a trigger rolls back: zed; RAISE(ABORT) would refuse "
+		"the row alone)";
+	(void)state;
+
+	sql(w, "CREATE TRIGGER zed BEFORE INSERT ON people WHEN NEW.email LIKE 'z%'"
+	       " BEGIN SELECT RAISE(ROLLBACK, 'no z'); END");
+	person(b, 3, 200, "carl@x", 2, 1);
+	person(b, 4, 200, "zoe@x", 2, 2);
+	person(b, 5, 200, "dora@x", 2, 3);
+	person(b, 6, 200, "zack@x", 2, 4);
+	give_set(w, "u", "a", b);
+	find_out(w, FRAME_REJECT, 0, &f);
+	assert_string_equal((const char *)arena_copy(&w->arena, f.reject.text).at, why);
+	assert_int_equal(rows_of(w, f.reject.rows).table[0].n_row, 2);
+	assert_string_equal(query(w, "SELECT id FROM people ORDER BY id"), "1 2 3 5");
+	/* The next write of such a row is looked at anew. */
+	sql(w, "DROP TRIGGER zed");
+	b = set_new(1, 3, 2);
+	person(b, 4, 300, "zoe@x", 2, 2);
+	give_set(w, "u", "a", b);
+	assert_int_equal(count_out(w, FRAME_REJECT), 0);
+	assert_string_equal(query(w, "SELECT id FROM people ORDER BY id"), "1 2 3 4 5");
+	world_free(w);
+}
+
+/* Each time another row of them is left out; past a bound all of the table are. */
+static void every_row_rolls_back(void **state)
+{
+	struct world *w = begin();
+	struct builder *b = set_new(1, 2, 1);
+	(void)state;
+
+	declare_shape(w, "u", "a", logs());
+	sql(w,
+	    "CREATE TRIGGER never BEFORE INSERT ON people BEGIN SELECT RAISE(ROLLBACK, 'no'); END");
+	for (int i = 10; i < 200; i++)
+		person(b, i, 200, NULL, i, i);
+	put_log(b, 1, 1, 5);
+	give_set(w, "u", "a", b);
+	assert_string_equal(query(w, "SELECT id FROM people ORDER BY id"), "1 2");
+	assert_string_equal(query(w, "SELECT v FROM log"), "5");
+	assert_true(count_out(w, FRAME_REJECT) > 0);
+	world_free(w);
+}
+
+static void an_append_row_that_rolls_back(void **state)
+{
+	struct world *w = begin();
+	struct builder *b = set_new(1, 2, 1);
+	struct frame f;
+	(void)state;
+
+	declare_shape(w, "u", "a", logs());
+	sql(w, "CREATE TRIGGER low BEFORE INSERT ON log WHEN NEW.v > 9"
+	       " BEGIN SELECT RAISE(ROLLBACK, 'v is at most 9'); END");
+	put_log(b, 1, 1, 5);
+	put_log(b, 1, 2, 10);
+	give_set(w, "u", "a", b);
+	find_out(w, FRAME_REFUSE, 0, &f);
+	assert_int_equal(f.refuse.code, REFUSE_ROWS);
+	assert_int_equal(rows_of(w, f.refuse.rows).table[0].row[0].n, 2);
 	world_free(w);
 }
 
@@ -444,7 +548,11 @@ int main(void)
 		cmocka_unit_test(the_reserved_site_is_not_for_devices),
 		cmocka_unit_test(an_operators_constraint_refuses_a_row),
 		cmocka_unit_test(refusals_outlast_the_collection),
-		cmocka_unit_test(an_append_row_refused),
+		cmocka_unit_test(append_rows_refused),
+		cmocka_unit_test(many_append_rows_refused),
+		cmocka_unit_test(a_row_that_rolls_back),
+		cmocka_unit_test(every_row_rolls_back),
+		cmocka_unit_test(an_append_row_that_rolls_back),
 		cmocka_unit_test(one_index_a_constraint),
 		cmocka_unit_test(what_is_refused_overwrites_nothing),
 	};

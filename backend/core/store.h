@@ -289,16 +289,31 @@ NEAP_CHECK int store_values_update(struct store *s, const struct store_user *u,
 NEAP_CHECK int store_values_delete(struct store *s, const struct store_user *u,
 				   struct store_table *t, const struct val *key, struct err *e);
 
+/*
+ * Whether, since it was last asked, a trigger of an operator's has ended the transaction: what was
+ * done then failed with NE_BUSY and is to be done again after store_rollback. The row that met the
+ * trigger is refused then. It ends after at most STORE_ROLLED_TRIES times.
+ */
+enum { STORE_ROLLED_TRIES = 66 };
+bool store_rolled_back(struct store *s);
+
 /* ---- rows of append tables ---- */
 
+enum { STORE_REFUSED = 64 };
 struct store_appended {
 	size_t added, duplicates;
+	/*
+	 * Rows that a constraint or trigger of an operator's refuses, the first ones of them, and
+	 * what it says of the first: undo the savepoint.
+	 */
+	size_t n_refused;
+	const struct row *refused[STORE_REFUSED];
+	struct err why;
 	bool collision; /* an identity is taken by other content: undo the savepoint */
 	int64_t collision_n;
 };
 /*
  * Adds rows by identity (site, gen, n); those received before are compared, never added twice (J3).
- * NE_ROWS: a constraint or trigger of an operator's refuses one: undo the savepoint.
  */
 NEAP_CHECK int store_append(struct store *s, const struct store_user *u,
 			    const struct store_site *site, const struct store_shape *shape,

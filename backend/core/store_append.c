@@ -79,12 +79,37 @@ static int bind_set(struct appending *p, sqlite3_stmt *st, struct err *e)
 	return bind_int(p->s, st, 3, (uint64_t)p->site->id, e);
 }
 
-/* Adds the row; *there is true, and nothing changed, if its identity is in the table already. */
+/* There is no use in going on: the savepoint is undone anyway. */
+static bool over(const struct appending *p)
+{
+	return p->out->collision || p->out->n_refused == STORE_REFUSED;
+}
+
+static void refuse(struct appending *p, const struct row *r, const char *why)
+{
+	if (p->out->n_refused == 0)
+		err_set(&p->out->why, NE_ROWS, "table %s: %.300s", p->shape->table->name, why);
+	p->out->refused[p->out->n_refused++] = r;
+}
+
+/*
+ * Adds the row; *there is true, and nothing changed, if its identity is in the table already.
+ * Nothing changed either if the row is refused.
+ */
 static int insert(struct appending *p, sqlite3_stmt *st, const struct row *r, bool *there,
 		  struct err *e)
 {
 	const struct shape *shape = &p->shape->table->shape;
+	const struct val id[] = {{.type = VAL_INT, .i = p->site->id},
+				 {.type = VAL_INT, .i = (int64_t)r->gen},
+				 {.type = VAL_INT, .i = r->n}};
+	struct err why;
 
+	*there = false;
+	if (rolled_refuses(p->s, p->u, p->shape->table, id, 3, &why)) {
+		refuse(p, r, why.text);
+		return 0;
+	}
 	TRY(bind_int(p->s, st, 4, r->gen, e));
 	TRY(bind_int(p->s, st, 5, (uint64_t)r->n, e));
 	TRY(bind_vals(p->s, st, 6, r->key, shape->n_key, e));
@@ -93,16 +118,19 @@ static int insert(struct appending *p, sqlite3_stmt *st, const struct row *r, bo
 			      &r->cell[i].val, 1, e));
 	int rc = sqlite3_step(st);
 	*there = rc == SQLITE_CONSTRAINT_PRIMARYKEY;
-	if ((rc & 0xff) == SQLITE_CONSTRAINT && !*there &&
-	    !sqlite3_get_autocommit(db_handle(p->s->db)))
-		rc = err_set(e, NE_ROWS, "table %s takes not every row: %.300s",
-			     p->shape->table->name, sqlite3_errmsg(db_handle(p->s->db)));
-	else if (rc != SQLITE_DONE && !*there)
-		rc = db_error(p->s->db, e, "adding a row to an append table");
-	else
+	bool added = rc == SQLITE_DONE;
+	if ((rc & 0xff) == SQLITE_CONSTRAINT && sqlite3_get_autocommit(db_handle(p->s->db))) {
+		rc = rolled_note(p->s, p->u, p->shape->table, id, 3, e);
+	} else if ((rc & 0xff) == SQLITE_CONSTRAINT && !*there) {
+		refuse(p, r, sqlite3_errmsg(db_handle(p->s->db)));
 		rc = 0;
+	} else if (!added && !*there) {
+		rc = db_error(p->s->db, e, "adding a row to an append table");
+	} else {
+		rc = 0;
+	}
 	sqlite3_reset(st);
-	p->out->added += !rc && !*there;
+	p->out->added += added;
 	return rc;
 }
 
@@ -175,7 +203,7 @@ static int add_one(struct appending *p, sqlite3_stmt *insert_st, const struct ro
 static int add_above(struct appending *p, sqlite3_stmt *insert_st, const struct row *rows, size_t n,
 		     struct err *e)
 {
-	for (size_t i = 0; i < n && !p->out->collision; i++) {
+	for (size_t i = 0; i < n && !over(p); i++) {
 		bool there;
 		TRY(insert(p, insert_st, &rows[i], &there, e));
 		if (there) {
@@ -238,9 +266,11 @@ static int add_segment(struct appending *p, sqlite3_stmt *insert_st, const struc
 	TRY(find_range(p, rows[0].gen, INT64_MAX, &last, &found, e));
 	if (!found || rows[0].n > last.hi) {
 		TRY(add_above(p, insert_st, rows, n, e));
-		return p->out->collision ? 0 : note_above(p, rows, n, found ? &last : NULL, e);
+		return over(p) || p->out->n_refused
+			       ? 0
+			       : note_above(p, rows, n, found ? &last : NULL, e);
 	}
-	for (size_t i = 0; i < n && !p->out->collision; i++)
+	for (size_t i = 0; i < n && !over(p); i++)
 		TRY(add_one(p, insert_st, &rows[i], e));
 	return 0;
 }
@@ -257,7 +287,7 @@ int store_append(struct store *s, const struct store_user *u, const struct store
 	TRY(table_stmt(s, shape->table, TQ_APPEND, &st, e));
 	sqlite3_clear_bindings(st); /* columns that this shape lacks are NULL */
 	TRY(bind_set(&p, st, e));
-	for (size_t i = 0; i < n && !out->collision; i += len) {
+	for (size_t i = 0; i < n && !over(&p); i += len) {
 		len = segment(rows + i, n - i);
 		TRY(add_segment(&p, st, rows + i, len, e));
 	}

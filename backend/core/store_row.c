@@ -128,17 +128,20 @@ int store_values_get(struct store *s, const struct store_user *u, struct store_t
 }
 
 /* What an operator's constraint or trigger says about one row is no fault of the store's. */
-static int run_write(struct store *s, sqlite3_stmt *st, struct err *e)
+static int run_write(struct store *s, const struct store_user *u, struct store_table *t,
+		     const struct val *key, sqlite3_stmt *st, struct err *e)
 {
 	struct err why;
-	int rc = db_run(s->db, st, &why);
 
+	TRY(rolled_refuses(s, u, t, key, t->shape.n_key, e));
+	int rc = db_run(s->db, st, &why);
 	if (!rc)
 		return 0;
-	if ((sqlite3_errcode(db_handle(s->db)) & 0xff) == SQLITE_CONSTRAINT &&
-	    !sqlite3_get_autocommit(db_handle(s->db)))
-		return err_set(e, NE_ROWS, "%.300s", sqlite3_errmsg(db_handle(s->db)));
-	return err_set(e, rc, "%s", why.text);
+	if ((sqlite3_errcode(db_handle(s->db)) & 0xff) != SQLITE_CONSTRAINT)
+		return err_set(e, rc, "%s", why.text);
+	if (sqlite3_get_autocommit(db_handle(s->db)))
+		return rolled_note(s, u, t, key, t->shape.n_key, e);
+	return err_set(e, NE_ROWS, "%.300s", sqlite3_errmsg(db_handle(s->db)));
 }
 
 int store_values_insert(struct store *s, const struct store_user *u, struct store_table *t,
@@ -150,7 +153,7 @@ int store_values_insert(struct store *s, const struct store_user *u, struct stor
 	TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
 	TRY(bind_vals(s, st, 2 + t->shape.n_key, values, t->shape.n_col, e));
-	return run_write(s, st, e);
+	return run_write(s, u, t, key, st, e);
 }
 
 static int update_one(struct store *s, const struct store_user *u, struct store_table *t,
@@ -162,7 +165,7 @@ static int update_one(struct store *s, const struct store_user *u, struct store_
 	TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
 	TRY(bind_vals(s, st, 2 + t->shape.n_key, value, 1, e));
-	return run_write(s, st, e);
+	return run_write(s, u, t, key, st, e);
 }
 
 static int update_many(struct store *s, const struct store_user *u, struct store_table *t,
@@ -180,7 +183,7 @@ static int update_many(struct store *s, const struct store_user *u, struct store
 		TRY(bind_int(s, st, p + 2 * i, write[i], e));
 		TRY(bind_vals(s, st, p + 2 * i + 1, write[i] ? &values[i] : &nothing, 1, e));
 	}
-	return run_write(s, st, e);
+	return run_write(s, u, t, key, st, e);
 }
 
 int store_values_update(struct store *s, const struct store_user *u, struct store_table *t,
@@ -209,5 +212,5 @@ int store_values_delete(struct store *s, const struct store_user *u, struct stor
 	TRY(table_stmt(s, t, TQ_ROW_DELETE, &st, e));
 	TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
-	return run_write(s, st, e);
+	return run_write(s, u, t, key, st, e);
 }

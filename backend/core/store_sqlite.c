@@ -342,6 +342,7 @@ int store_commit(struct store *s, struct err *e)
 		return rc;
 	}
 	s->in_tx = s->hidden = s->catalogue_stale = false;
+	s->rolled = (struct rolled){.n = 0};
 	return 0;
 }
 

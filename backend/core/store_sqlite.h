@@ -13,6 +13,21 @@ struct catalogue {
 	struct store_shape **shape; /* by shape id */
 };
 
+/* Rows whose write ended the transaction (store_rolled.c), until the step is done. */
+enum { ROLLED_MAX = 64, ROLLED_DIGEST = 16 };
+struct rolled_row {
+	int64_t uid, table;
+	bool whole; /* all rows of the table */
+	uint8_t digest[ROLLED_DIGEST];
+};
+struct rolled {
+	bool ended; /* since store_rolled_back was asked */
+	bool all;   /* there are too many: every row */
+	size_t n;
+	struct rolled_row row[ROLLED_MAX];
+	char why[320];
+};
+
 struct store {
 	struct db *db;
 	struct ingest_break broken;
@@ -30,6 +45,7 @@ struct store {
 	int64_t policies;     /* of neap_meta, when the catalogue was read */
 	int64_t gc_uid, gc_table; /* where store_gc goes on */
 	struct catalogue cat;
+	struct rolled rolled;
 };
 
 /* The statements of one table, prepared when first used. */
@@ -89,6 +105,17 @@ NEAP_CHECK int column_name(struct slice name, struct buf *out);
 NEAP_CHECK int table_sql_capture(const struct store_table *t, bool table, struct buf *out,
 				 struct err *e);
 NEAP_CHECK int table_sql_uncapture(const struct store_table *t, struct buf *out, struct err *e);
+
+/*
+ * store_rolled.c. The row is named by `id`. Before it is written: NE_ROWS if a trigger ended the
+ * transaction over it when the step was done before. After a write that failed and left no
+ * transaction: remembers it; always an error, NE_BUSY.
+ */
+NEAP_CHECK int rolled_refuses(struct store *s, const struct store_user *u,
+			      const struct store_table *t, const struct val *id, size_t n,
+			      struct err *e);
+NEAP_CHECK int rolled_note(struct store *s, const struct store_user *u, const struct store_table *t,
+			   const struct val *id, size_t n, struct err *e);
 
 /* store_conflict.c */
 extern const char store_conflict_sql[];

@@ -140,7 +140,8 @@ static int copy_values(struct cutting *c, sqlite3_stmt *s, const struct shape *s
 
 /*
  * Takes the row under (id, n); c->full when there is no room for it, or when its site is another
- * than that of the append rows in the set; *rejected if there never is room.
+ * than that of the append rows in the set; *rejected if there never is room, or the server refused
+ * it.
  */
 static int take(struct cutting *c, sqlite3_stmt *s, const struct tracked *t,
 		const struct identity *id, int64_t n, bool *rejected, struct err *e)
@@ -160,6 +161,10 @@ static int take(struct cutting *c, sqlite3_stmt *s, const struct tracked *t,
 	*rejected = !cut_fits_a_set(largest, bytes);
 	if (*rejected)
 		return cut_reject(c, t, key, e);
+	if (c->rejects)
+		TRY(rejected_sent(c->d, t, key, (uint64_t)id->gen, n, rejected, e));
+	if (*rejected)
+		return NE_OK;
 	c->full = !cutting_fits(c, cells, bytes) || (c->any_append && c->captured != id->site);
 	if (c->full)
 		return NE_OK;

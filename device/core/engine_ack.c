@@ -29,6 +29,7 @@ static void progress(struct engine *en)
 	if (!engine_unacked(en))
 		en->cut_at_ms = 0;
 	en->refused_ms = 0;
+	en->unread = 0;
 	en->few_rows *= 2;
 	if (en->few_rows >= en->cfg.set_rows)
 		en->few_rows = 0;
@@ -266,6 +267,29 @@ static int new_identities(struct engine *en, const struct f_refuse *r, const str
 	return again_soon(en, e);
 }
 
+/*
+ * The set is cut anew without the rows to blame, which are among the rejected. One that the server
+ * cannot read is narrowed down to a row; when row after row is like that, it is not the rows.
+ */
+static int without_rows(struct engine *en, const struct f_refuse *r, const struct flight *f,
+			struct err *e)
+{
+	bool unread = r->code == REFUSE_MALFORMED;
+	size_t kept;
+
+	if (unread && f->n_row > 1) {
+		en->few_rows = f->n_row / 2;
+		return again_soon(en, e);
+	}
+	if (unread && en->unread == UNREAD_ROWS_MAX)
+		return wait_for_people(en, r, e);
+	TRY(engine_refused_rows(en, r, f, &kept, e));
+	en->unread += unread;
+	if (!kept) /* the table has changed since: it is cut as it is now */
+		engine_back_off(en, AGAIN_MS);
+	return kept ? again_soon(en, e) : engine_forget(en, e);
+}
+
 /* Also a site of ours in the past may have become another device's, by a copy of the file. */
 static int site_clash(struct engine *en, const struct flight *f, struct err *e)
 {
@@ -300,6 +324,9 @@ int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e)
 		return engine_forget(en, e);
 	case REFUSE_COLLISION:
 		return new_identities(en, r, f, e);
+	case REFUSE_ROWS:
+	case REFUSE_MALFORMED:
+		return without_rows(en, r, f, e);
 	case REFUSE_STALE:
 		engine_back_off(en, AGAIN_MS);
 		return engine_forget(en, e);

@@ -38,6 +38,7 @@ enum engine_bounds {
 	REFUSED_MS = 300000,  /* first pause after a refusal that waits for people, doubles … */
 	REFUSED_MAX_MS = 3600000, /* … up to this */
 	REFUSED_SHAPES_MAX = 5,	  /* declarations in a row that did not help */
+	UNREAD_ROWS_MAX = 3,	  /* rows in a row that the server could not read */
 };
 
 /* A set that was given out and is not settled. */
@@ -137,7 +138,8 @@ struct engine {
 	int64_t rekey;	    /* id of an append table whose identities collided; 0 none */
 	uint64_t rekey_set; /* … the set that carried the first such row */
 	uint64_t disown;    /* a site whose rows we may not send; 0 none */
-	size_t few_rows;    /* rows of a set while a colliding one is looked for; 0: as set */
+	size_t few_rows;    /* rows of a set while one to blame is looked for; 0: as set */
+	size_t unread;	    /* single rows refused as malformed since a set was committed */
 	uint64_t committed; /* newest number the server has, as of its welcome or ack */
 	bool dirty;	    /* something may be pending that is not in flight */
 	int64_t data_version, schema_version; /* as last looked at */
@@ -333,5 +335,8 @@ void engine_heard_time(struct engine *en, uint64_t server_ms);
 
 /* engine_reject.c */
 NEAP_CHECK int engine_on_reject(struct engine *en, const struct f_reject *r, struct err *e);
+/* Keeps the rows of a refused set that are to blame as rejected; *kept of them. */
+NEAP_CHECK int engine_refused_rows(struct engine *en, const struct f_refuse *r,
+				   const struct flight *f, size_t *kept, struct err *e);
 
 #endif

@@ -81,3 +81,105 @@ int engine_on_reject(struct engine *en, const struct f_reject *r, struct err *e)
 	}
 	return take_all(en, &rows, r, e);
 }
+
+/* ---- rows of a set that was refused for them ---- */
+
+/* The rows that a set in flight carries. */
+static int rows_sent(struct engine *en, const struct flight *f, struct arena *a, struct rows *out,
+		     struct err *e)
+{
+	struct shape_finder finder = {.find = engine_find_shape, .ctx = en};
+	struct frame set;
+
+	*out = (struct rows){0};
+	if (!f->frame.len)
+		return NE_OK;
+	TRY(frame_decode(buf_slice(&f->frame), a, &set, e));
+	return rows_decode(set.set.rows, set.set.site, finder, a, out, NULL, e);
+}
+
+/* What is pending of a merge row goes with it, but for its values that are kept. */
+static int drop_marks(struct devdb *d, struct tracked *t, const struct val *key, struct err *e)
+{
+	struct applied none = {0};
+	struct target tg;
+
+	TRY(target_open(&tg, d, t, &none, e));
+	TRY(sql_bind_key(d, tg.sql.drop_marks, 1, t, key, e));
+	return db_run(d->db, tg.sql.drop_marks, e);
+}
+
+static int keep_sent(struct engine *en, const struct shape *shape, const struct row *row,
+		     struct slice text, size_t *kept, struct err *e)
+{
+	struct tracked *t = devdb_table_by_shape(en->d, shape->id);
+	char reason[300];
+
+	/* The table is another one by now: it is cut as it is then. */
+	if (!t)
+		return NE_OK;
+	snprintf(reason, sizeof reason, "%.*s", (int)text.len, (const char *)text.at);
+	++*kept;
+	TRY(rejected_keep_sent(en->d, t, row, reason, e));
+	return t->shape.kind == SHAPE_MERGE ? drop_marks(en->d, t, row->key, e) : NE_OK;
+}
+
+static int keep_named(struct engine *en, const struct rows *sent, const struct table_rows *named,
+		      struct slice text, size_t *kept, struct err *e)
+{
+	for (size_t i = 0; i < sent->n_table; i++) {
+		const struct table_rows *t = &sent->table[i];
+
+		if (!shape_id_eq(t->shape->id, named->shape->id) || t->shape->kind != SHAPE_APPEND)
+			continue;
+		for (size_t k = 0; k < t->n_row * named->n_row; k++) {
+			const struct row *row = &t->row[k / named->n_row];
+			const struct row *name = &named->row[k % named->n_row];
+
+			if (row->gen == name->gen && row->n == name->n)
+				TRY(keep_sent(en, t->shape, row, text, kept, e));
+		}
+	}
+	return NE_OK;
+}
+
+static int keep_refused_rows(struct engine *en, const struct f_refuse *r, const struct rows *sent,
+			     struct arena *a, size_t *kept, struct err *e)
+{
+	struct shape_finder finder = {.find = engine_find_shape, .ctx = en};
+	struct rows named;
+
+	/* The only row of a set that the server cannot read. */
+	if (r->code == REFUSE_MALFORMED)
+		return sent->n_table != 1 || sent->table[0].n_row != 1
+			       ? NE_OK
+			       : keep_sent(en, sent->table[0].shape, &sent->table[0].row[0],
+					   r->text, kept, e);
+	if (rows_decode(r->rows, SITE_SERVER, finder, a, &named, NULL, e)) {
+		en->bad_frames++;
+		return NE_OK;
+	}
+	for (size_t i = 0; i < named.n_table; i++)
+		TRY(keep_named(en, sent, &named.table[i], r->text, kept, e));
+	return NE_OK;
+}
+
+int engine_refused_rows(struct engine *en, const struct f_refuse *r, const struct flight *f,
+			size_t *kept, struct err *e)
+{
+	struct arena a = {.max = 3 * (size_t)LIMIT_DECODED};
+	struct rows sent;
+	int rc = rows_sent(en, f, &a, &sent, e);
+
+	*kept = 0;
+	if (!rc)
+		rc = devdb_begin(en->d, e);
+	if (!rc) {
+		rc = keep_refused_rows(en, r, &sent, &a, kept, e);
+		rc = rc ? rc : devdb_commit(en->d, e);
+		if (rc)
+			devdb_rollback(en->d);
+	}
+	arena_free(&a);
+	return rc;
+}

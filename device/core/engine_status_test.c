@@ -244,7 +244,6 @@ static void test_refused_sets(void **state)
 		{REFUSE_QUOTA, "quota", "space on the server is used up", "ask the operator"},
 		{REFUSE_COLLISION, "collision", "under the identities of these",
 		 "restored from a copy"},
-		{REFUSE_MALFORMED, "set-refused", "could not read a change set", "update Neap"},
 	};
 
 	(void)state;

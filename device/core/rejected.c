@@ -16,17 +16,23 @@ static const struct shape *find_own(void *ctx, struct shape_id id)
 	return shape_id_eq(t->shape.id, id) ? &t->shape : NULL;
 }
 
+static int pack_row(const struct tracked *t, struct row *row, struct buf *out, struct err *e)
+{
+	struct table_rows table = {.shape = &t->shape, .n_row = 1, .row = row};
+	struct rows rows = {.n_table = 1, .table = &table};
+
+	return rows_encode(&rows, SITE_SERVER, out, e);
+}
+
 static int pack(const struct tracked *t, const struct image *im, struct buf *out, struct err *e)
 {
 	struct cell cell[LIMIT_COLUMNS];
 	struct row row = {.key = im->key, .exist = im->exist, .cell = cell};
-	struct table_rows table = {.shape = &t->shape, .n_row = 1, .row = &row};
-	struct rows rows = {.n_table = 1, .table = &table};
 
 	for (uint16_t i = 0; i < t->shape.n_col; i++)
 		if (im->has[i])
 			cell[row.n_cell++] = (struct cell){.col = i, .val = im->val[i]};
-	return rows_encode(&rows, SITE_SERVER, out, e);
+	return pack_row(t, &row, out, e);
 }
 
 /* A statement with ?1 table and ?2 key. */
@@ -96,6 +102,51 @@ int rejected_keep(struct devdb *d, const struct tracked *t, const struct image *
 	return rc;
 }
 
+/* Registers say nothing any more, but of the sites in them. */
+static int pack_sent(const struct tracked *t, const struct row *row, const struct image *im,
+		     struct buf *out, struct err *e)
+{
+	struct row sent = *row;
+
+	return t->shape.kind == SHAPE_APPEND ? pack_row(t, &sent, out, e) : pack(t, im, out, e);
+}
+
+static void image_of(const struct tracked *t, const struct row *row, struct image *im)
+{
+	memset(im, 0, sizeof *im);
+	memcpy(im->key, row->key, t->shape.n_key * sizeof *row->key);
+	im->exist = t->shape.kind == SHAPE_APPEND ? EXIST_ALIVE : row->exist;
+	for (uint16_t i = 0; i < row->n_cell; i++) {
+		im->has[row->cell[i].col] = true;
+		im->val[row->cell[i].col] = row->cell[i].val;
+	}
+}
+
+int rejected_keep_sent(struct devdb *d, const struct tracked *t, const struct row *row,
+		       const char *reason, struct err *e)
+{
+	struct buf key = {.max = LIMIT_DECODED}, text = {.max = LIMIT_DECODED},
+		   image = {.max = LIMIT_DECODED};
+	struct image *im = sqlite3_malloc64(sizeof *im);
+	int rc = im ? NE_OK : NE_MEMORY;
+
+	if (!rc) {
+		image_of(t, row, im);
+		rc = key_put(&t->shape, im->key, &key);
+	}
+	rc = rc ? rc : row_text(&t->shape, im, true, &text);
+	rc = rc ? err_set(e, rc, "no memory for a rejected row") : NE_OK;
+	if (!rc)
+		rc = pack_sent(t, row, im, &image, e);
+	if (!rc)
+		rc = keep(d, t, &key, &text, &image, reason, e);
+	sqlite3_free(im);
+	buf_free(&key);
+	buf_free(&text);
+	buf_free(&image);
+	return rc;
+}
+
 static int note_reason(struct devdb *d, const struct tracked *t, const struct buf *key,
 		       struct slice reason, uint64_t number, struct err *e)
 {
@@ -135,6 +186,8 @@ struct entry {
 	struct tracked *t; /* NULL: not tracked any more */
 	bool values;	   /* im is what was kept */
 	bool readable;	   /* … or was kept of the table as it was then */
+	uint64_t gen;	   /* of an append table: the identity that was refused */
+	int64_t n;
 	struct image im;
 	struct arena arena;
 };
@@ -152,6 +205,8 @@ static void take_row(struct entry *en, const struct row *row)
 	for (uint16_t i = 0; i < en->t->shape.n_key; i++)
 		en->im.key[i] = row->key[i];
 	en->im.exist = row->exist;
+	en->gen = row->gen;
+	en->n = row->n;
 	for (uint16_t i = 0; i < row->n_cell; i++) {
 		en->im.has[row->cell[i].col] = true;
 		en->im.val[row->cell[i].col] = row->cell[i].val;
@@ -200,19 +255,44 @@ static int drop(struct devdb *d, int64_t id, struct err *e)
 	return db_execf(d->db, e, "DELETE FROM neap_rejected WHERE id = %lld", (long long)id);
 }
 
-static int replaced(struct devdb *d, const struct tracked *t, const struct buf *key, bool whole,
-		    const uint16_t *col, uint16_t n_col, struct entry *en, struct err *e)
+static int find_entry(struct devdb *d, const struct tracked *t, const struct buf *key,
+		      struct entry *en, bool *found, struct err *e)
 {
 	sqlite3_stmt *s;
-	bool found;
 	int rc;
 
 	TRY(by_key(d,
 		   "SELECT id, table_id, image FROM neap_rejected WHERE table_id = ?1 AND key = ?2",
 		   t, key, &s, e));
-	TRY(db_step(d->db, s, &found, e));
-	rc = found ? read_entry(d, s, en, e) : NE_OK;
+	TRY(db_step(d->db, s, found, e));
+	rc = *found ? read_entry(d, s, en, e) : NE_OK;
 	sqlite3_reset(s);
+	return rc;
+}
+
+int rejected_sent(struct devdb *d, const struct tracked *t, const struct val *key, uint64_t gen,
+		  int64_t n, bool *yes, struct err *e)
+{
+	struct buf bytes = {.max = LIMIT_DECODED};
+	struct entry *en = sqlite3_malloc64(sizeof *en);
+	bool found = false;
+	int rc = en ? key_put(&t->shape, key, &bytes) : NE_MEMORY;
+
+	rc = rc ? err_set(e, rc, "no memory for a key") : find_entry(d, t, &bytes, en, &found, e);
+	*yes = !rc && found && en->readable && en->gen == gen && en->n == n;
+	if (found)
+		arena_free(&en->arena);
+	sqlite3_free(en);
+	buf_free(&bytes);
+	return rc;
+}
+
+static int replaced(struct devdb *d, const struct tracked *t, const struct buf *key, bool whole,
+		    const uint16_t *col, uint16_t n_col, struct entry *en, struct err *e)
+{
+	bool found = false;
+	int rc = find_entry(d, t, key, en, &found, e);
+
 	if (!rc && found && (whole || !en->values || covers(en, col, n_col)))
 		rc = drop(d, en->id, e);
 	if (found)
@@ -317,11 +397,61 @@ static int write_again(struct target *tg, const struct entry *en, struct err *e)
 	return fits ? mark(tg, en->im.key, MARK_EXIST, e) : does_not_fit(tg, e);
 }
 
+static int put_number_sql(const struct tracked *t, struct buf *out)
+{
+	const struct shape *s = &t->shape;
+
+	TRY(buf_printf(out,
+		       "INSERT INTO main.\"%s\" SELECT max(ifnull((SELECT max(n) FROM "
+		       "main.\"%s\"), 0), a.numbered) + 1",
+		       t->marks, t->marks));
+	for (uint16_t i = 0; i < s->n_key; i++) {
+		TRY(buf_printf(out, ", x."));
+		TRY(sql_put_name(out, s->key[i].name));
+	}
+	TRY(buf_printf(out, " FROM neap_append AS a, main."));
+	TRY(sql_put_name(out, s->name));
+	TRY(buf_printf(out, " AS x WHERE a.id = ?%u", s->n_key + 1u));
+	for (unsigned i = 0; i < s->n_key; i++) {
+		TRY(buf_printf(out, " AND x."));
+		TRY(sql_put_name(out, s->key[i].name));
+		TRY(buf_printf(out, " = ?%u", i + 1));
+	}
+	TRY(buf_printf(out, " ON CONFLICT("));
+	for (unsigned i = 0; i < s->n_key; i++)
+		TRY(buf_printf(out, "%sk%u", i ? ", " : "", i));
+	return buf_printf(out, ") DO UPDATE SET n = excluded.n");
+}
+
+/* Its key, or the number it had, is done with: it is as a row inserted below the high water. */
+static int number_again(struct devdb *d, const struct entry *en, struct err *e)
+{
+	struct buf sql = {.max = 65536};
+	sqlite3_stmt *s = NULL;
+	int rc = put_number_sql(en->t, &sql);
+
+	if (!rc)
+		rc = buf_terminate(&sql);
+	rc = rc ? err_set(e, rc, "no memory for an SQL text")
+		: db_prepare(d->db, (const char *)sql.at, &s, e);
+	buf_free(&sql);
+	TRY(rc);
+	TRY(sql_bind_key(d, s, 1, en->t, en->im.key, e));
+	sqlite3_bind_int64(s, en->t->shape.n_key + 1, en->t->id);
+	TRY(db_run(d->db, s, e));
+	if (sqlite3_changes(db_handle(d->db)))
+		return NE_OK;
+	return err_set(e, NE_ROWS,
+		       "the row is gone: insert it again in the app, and forget this one");
+}
+
 static int retry_entry(struct devdb *d, const struct entry *en, struct err *e)
 {
 	struct applied none = {0};
 	struct target tg;
 
+	if (en->t && en->t->shape.kind == SHAPE_APPEND && en->readable)
+		return number_again(d, en, e);
 	if (!en->t || en->t->shape.kind != SHAPE_MERGE || !en->values)
 		return err_set(e, NE_ROWS,
 			       "only the app can write it again: its values are in the app's own "

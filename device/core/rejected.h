@@ -9,6 +9,7 @@
 #include "device/core/devdb.h"
 
 struct image;
+struct row;
 
 /*
  * Keeps a write of `im`'s row: im->exist says what it was (EXIST_ALIVE an insert, EXIST_NONE an
@@ -18,6 +19,16 @@ struct image;
  */
 NEAP_CHECK int rejected_keep(struct devdb *d, const struct tracked *t, const struct image *im,
 			     bool values, const char *reason, struct err *e);
+
+/*
+ * The same of a row as it went up in a set that was not committed. One of an append table is passed
+ * by when sets are cut, until it is put back: rejected_sent.
+ */
+NEAP_CHECK int rejected_keep_sent(struct devdb *d, const struct tracked *t, const struct row *row,
+				  const char *reason, struct err *e);
+/* *yes: the row of append table `t` under this number of this generation is kept as refused. */
+NEAP_CHECK int rejected_sent(struct devdb *d, const struct tracked *t, const struct val *key,
+			     uint64_t gen, int64_t n, bool *yes, struct err *e);
 
 /* The server's reason for refusing `key` in set `number`, which may come before the refusal. */
 NEAP_CHECK int rejected_reason(struct devdb *d, const struct tracked *t, const struct val *key,
@@ -35,8 +46,9 @@ struct rejected_done {
 	struct err first; /* why the first of those that failed did */
 };
 /*
- * Puts the entry `id` (0: all, up to a bound) back as a new write of this device. What does not
- * fit the table stays an entry. Own transaction. NE_NOT_FOUND: no entry `id`.
+ * Puts the entry `id` (0: all, up to a bound) back as a new write of this device; a row of an
+ * append table, which is still in it, goes up as it is there, under a new number. What does not fit
+ * the table stays an entry. Own transaction. NE_NOT_FOUND: no entry `id`.
  */
 NEAP_CHECK int rejected_retry(struct devdb *d, int64_t id, struct rejected_done *out,
 			      struct err *e);

@@ -228,6 +228,119 @@ static void test_parked_rows_marks_go_up(void **state)
 	end(&b);
 }
 
+/* The next set that goes out, or none within some minutes; `newest` is what the server has. */
+static const struct f_set *next_set(struct bench *b, const struct f_set *newest)
+{
+	for (int i = 0; i < 200; i++) {
+		const struct frame *hello = find(b, FRAME_HELLO);
+
+		if (find(b, FRAME_SET))
+			return &find(b, FRAME_SET)->set;
+		if (hello) {
+			struct frame f = welcome(hello, b, 0);
+			f.welcome.last_number = newest->number;
+			f.welcome.last_cut = newest->cut;
+			give(b, EV_DOWN, &f);
+		} else {
+			wait_deadline(b);
+		}
+	}
+	return NULL;
+}
+
+static void refuse_malformed(struct bench *b, const struct f_set *set)
+{
+	struct frame f = {.type = FRAME_REFUSE,
+			  .refuse = {.store = STORE,
+				     .term = TERM,
+				     .site = TEST_SITE,
+				     .number = set->number,
+				     .cut = set->cut,
+				     .code = REFUSE_MALFORMED,
+				     .text = slice_str("no valid set")}};
+
+	give(b, EV_DOWN, &f);
+}
+
+static size_t rows_in(struct bench *b, const struct f_set *set, int64_t *first)
+{
+	struct shape_finder f = {.find = own_shape, .ctx = engine_devdb(b->en)};
+	struct err e = {0};
+	struct rows rows;
+
+	assert_int_equal(rows_decode(set->rows, TEST_SITE, f, &b->arena, &rows, NULL, &e), 0);
+	*first = rows.table[0].row[0].key[0].i;
+	return rows.table[0].n_row;
+}
+
+/* A set that the server cannot read is narrowed down to one row, which is put aside; the rest goes.
+ */
+static void test_a_malformed_set(void **state)
+{
+	struct bench b;
+	const struct f_set *set;
+	int64_t first;
+	struct f_set newest = {0};
+	size_t sets = 0;
+
+	(void)state;
+	start(&b);
+	test_sql(&b.db, "WITH c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100)"
+			" INSERT INTO t SELECT n, n, n FROM c");
+	happen(&b, EV_LOCAL);
+	while (status(&b).pending_rows && (set = next_set(&b, &newest))) {
+		struct f_set sent = *set;
+		size_t n = rows_in(&b, set, &first);
+
+		assert_true(++sets < 200);
+		if (sent.prev != newest.number) { /* another went out with it: both come again */
+			wait_deadline(&b);
+			continue;
+		}
+		/* Rows go up in the order of their keys; 40 is the bad one. */
+		if (first <= 40 && first + (int64_t)n > 40) {
+			refuse_malformed(&b, &sent);
+			continue;
+		}
+		newest = sent;
+		give_ack(&b, sent.number, 0, 0);
+	}
+	assert_string_equal(rejected(&b), "{\"id\": 40, \"email\": 40, \"n\": 40}|no valid set");
+	assert_int_equal(status(&b).pending_rows, 0);
+	end(&b);
+}
+
+/* If row after row is refused it is not the rows: all that is left waits, and the status says so.
+ */
+static void test_every_set_is_malformed(void **state)
+{
+	struct bench b;
+	const struct f_set *set;
+	struct f_set none = {0};
+	uint64_t begun, last = 0;
+	int refused = 0;
+
+	(void)state;
+	start(&b);
+	test_sql(&b.db, "WITH c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 64)"
+			" INSERT INTO t SELECT n, n, n FROM c");
+	happen(&b, EV_LOCAL);
+	begun = b.mono_ms;
+	while (refused < 12 && (set = next_set(&b, &none))) {
+		struct f_set sent = *set;
+
+		last = b.mono_ms;
+		refused++;
+		refuse_malformed(&b, &sent);
+	}
+	/* 64 … 1, two more single rows, then one try in five minutes or more. */
+	assert_string_equal(test_query(&b.db, "SELECT count(*) FROM neap_rejected"), "3");
+	assert_int_equal(status(&b).pending_rows, 61);
+	assert_non_null(strstr(status(&b).reason, "could not read a change set"));
+	assert_true(last - begun > 5 * 60000);
+	end(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,6 +349,8 @@ int main(void)
 		cmocka_unit_test(test_refused_update),
 		cmocka_unit_test(test_refused_delete),
 		cmocka_unit_test(test_parked_rows_marks_go_up),
+		cmocka_unit_test(test_a_malformed_set),
+		cmocka_unit_test(test_every_set_is_malformed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
