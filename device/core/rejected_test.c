@@ -336,6 +336,7 @@ static void test_every_set_is_malformed(void **state)
 	/* 64 … 1, two more single rows, then one try in five minutes or more. */
 	assert_string_equal(test_query(&b.db, "SELECT count(*) FROM neap_rejected"), "3");
 	assert_int_equal(status(&b).pending_rows, 61);
+	assert_string_equal(status(&b).trouble[0].state, "set-refused");
 	assert_non_null(strstr(status(&b).reason, "could not read a change set"));
 	assert_true(last - begun > 5 * 60000);
 	end(&b);
