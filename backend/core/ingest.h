@@ -76,6 +76,12 @@ struct ingest_stats {
 		server_changes;
 	uint64_t captures_repaired; /* tables whose capture triggers an operator had dropped */
 	uint64_t conflicts;	    /* found or reported, also when kept already */
+	/*
+	 * Writes of an operator's that no device gets: without a whole key (its user among it), or
+	 * a value above LIMIT_VALUE. The last such table, with what is wrong.
+	 */
+	uint64_t not_sent;
+	char not_sent_last[LIMIT_NAME + 64];
 };
 void ingest_stats(const struct ingest *in, struct ingest_stats *out);
 

@@ -3,6 +3,7 @@
  * server's own, at the start of every step, before a device's set can meet a
  * row whose registers do not know of it yet.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "backend/core/ingest_step.h"
@@ -171,6 +172,23 @@ static int add_row(struct sql_chunk *c, const struct store_touched *t, const str
 	return 0;
 }
 
+static void not_sent(struct step *s, const struct store_table *t, uint64_t n, const char *why)
+{
+	struct ingest_stats *st = &s->in->stats;
+
+	st->not_sent += n;
+	snprintf(st->not_sent_last, sizeof st->not_sent_last, "%s: %s", t->name, why);
+}
+
+/* What was written is kept, and devices get the rest of the row. */
+static void count_too_large(struct step *s, const struct store_touched *t, bool whole,
+			    const struct val *vals)
+{
+	for (uint16_t i = 0; i < t->table->shape.n_col; i++)
+		if ((whole || t->cell[i]) && val_size(&vals[i]) > LIMIT_VALUE)
+			not_sent(s, t->table, 1, "a value is above 3.5 MiB");
+}
+
 /* Brings the registers of one row up to what the table says now. */
 static int touched_row(struct server_sql *q, struct user_state *us, const struct store_touched *t,
 		       struct err *e)
@@ -190,6 +208,8 @@ static int touched_row(struct server_sql *q, struct user_state *us, const struct
 	if (!there && !row.st.alive)
 		return 0;
 	struct reg reg = next_reg(s, &row.st);
+	if (there)
+		count_too_large(s, t, whole, vals);
 	TRY(store_set_issued(s->store, reg.stamp, e));
 	row.seq = us->u.head + 1;
 	if (there)
@@ -222,8 +242,20 @@ static int on_touched(void *ctx, const struct store_user *u, const struct store_
 	return touched_row(q, us, t, e);
 }
 
+static int count_keyless(struct step *s, struct err *e)
+{
+	const struct store_table *t;
+	uint64_t n;
+
+	TRY(store_unsent(s->store, &n, &t, e));
+	if (n && t)
+		not_sent(s, t, n, "user_id or a column of the key is NULL");
+	return 0;
+}
+
 static int run(struct server_sql *q, struct err *e)
 {
+	TRY(count_keyless(q->s, e));
 	TRY(store_touched(q->s->store, on_touched, q, e));
 	for (struct user_state *us = q->s->users; us; us = us->next)
 		TRY(flush(q->s, us, e));

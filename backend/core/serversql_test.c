@@ -213,6 +213,43 @@ static void large_statements_are_split(void **state)
 	world_free(w);
 }
 
+static uint64_t not_sent(struct world *w, const char *last)
+{
+	struct ingest_stats s;
+
+	ingest_stats(w->in, &s);
+	assert_string_equal(s.not_sent_last, last);
+	return s.not_sent;
+}
+
+/* What no device can get is counted when it is written, not only when somebody looks. */
+static void what_is_not_sent_is_counted(void **state)
+{
+	struct world *w = three_rows();
+	(void)state;
+
+	assert_int_equal(not_sent(w, ""), 0);
+	sql(w, "INSERT INTO notes(user_id, id, x) VALUES('u', NULL, 1), (NULL, 8, 1), ('u', 8, 1)");
+	tick(w);
+	assert_int_equal(not_sent(w, "notes: user_id or a column of the key is NULL"), 2);
+	tick(w);
+	sql(w, "UPDATE notes SET id = NULL WHERE user_id = 'u' AND id = 8");
+	tick(w);
+	assert_int_equal(not_sent(w, "notes: user_id or a column of the key is NULL"), 3);
+	sql(w, "UPDATE notes SET x = zeroblob(3670017) WHERE user_id = 'u' AND id = 1");
+	tick(w);
+	assert_int_equal(not_sent(w, "notes: a value is above 3.5 MiB"), 4);
+	sql(w, "UPDATE notes SET y = 5 WHERE user_id = 'u' AND id = 1");
+	tick(w);
+	assert_int_equal(not_sent(w, "notes: a value is above 3.5 MiB"), 4);
+	/* What devices send is none of it. */
+	struct builder *b = set_new(SITE_A, 2, 1);
+	put_insert(b, 77, 400, 5, 6);
+	give_set(w, "u", "a", b);
+	assert_int_equal(not_sent(w, "notes: a value is above 3.5 MiB"), 4);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -224,6 +261,7 @@ int main(void)
 		cmocka_unit_test(parks_rows_without_a_user),
 		cmocka_unit_test(own_writes_are_hidden),
 		cmocka_unit_test(large_statements_are_split),
+		cmocka_unit_test(what_is_not_sent_is_counted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -394,6 +394,12 @@ NEAP_CHECK int store_touched(struct store *s,
 			     int (*fn)(void *ctx, const struct store_user *u,
 				       const struct store_touched *t, struct err *e),
 			     void *ctx, struct err *e);
+/*
+ * How many rows without a whole key an operator wrote since the last call, and into which table
+ * (one of them; NULL: none). No device can be told of such a row.
+ */
+NEAP_CHECK int store_unsent(struct store *s, uint64_t *n, const struct store_table **t,
+			    struct err *e);
 /* Greatest stamp the server itself issued. */
 uint64_t store_issued(const struct store *s);
 NEAP_CHECK int store_set_issued(struct store *s, uint64_t stamp, struct err *e);

@@ -127,3 +127,23 @@ int store_touched(struct store *s, touched_fn fn, void *ctx, struct err *e)
 	}
 	return rc;
 }
+
+int store_unsent(struct store *s, uint64_t *n, const struct store_table **t, struct err *e)
+{
+	sqlite3_stmt *st;
+	bool row;
+
+	*n = 0;
+	*t = NULL;
+	TRY(db_prepare(s->db, "SELECT tab, n FROM neap_unsent", &st, e));
+	for (;;) {
+		TRY(db_step(s->db, st, &row, e));
+		if (!row)
+			break;
+		const struct store_table *one = catalogue_table(s, sqlite3_column_int64(st, 0));
+		*n += column_u64(st, 1);
+		*t = one ? one : *t;
+	}
+	sqlite3_reset(st);
+	return *n ? db_exec(s->db, "DELETE FROM neap_unsent", e) : 0;
+}

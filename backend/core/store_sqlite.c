@@ -11,6 +11,8 @@ static const char schema_sql[] =
 	/* busy: what the transaction under way writes is ingest's own, not an operator's. */
 	"CREATE TABLE neap_flag(id INTEGER PRIMARY KEY CHECK(id = 1), busy INTEGER NOT NULL);"
 	"INSERT INTO neap_flag VALUES(1, 0);"
+	/* Rows that an operator wrote without a key, since they were last counted. */
+	"CREATE TABLE neap_unsent(tab INTEGER PRIMARY KEY, n INTEGER NOT NULL);"
 	"CREATE TABLE neap_term(ord INTEGER PRIMARY KEY, term INTEGER NOT NULL UNIQUE);"
 	"CREATE TABLE neap_user(uid INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
 	" head INTEGER NOT NULL DEFAULT 0, gc_seq INTEGER NOT NULL DEFAULT 0,"

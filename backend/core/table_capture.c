@@ -50,6 +50,35 @@ static int capture_spec(const struct store_table *t, struct capture *c)
 	return 0;
 }
 
+/* Without a whole key a row has no mark, and no device can be told of it: it is counted. */
+static int put_keyless(const struct store_table *t, const struct capture *c, bool update,
+		       struct buf *out)
+{
+	TRY(buf_printf(out, "CREATE TRIGGER \"%s_%s\" AFTER %s ON ", c->prefix,
+		       update ? "nuu" : "nui", update ? "UPDATE" : "INSERT"));
+	TRY(sql_put_name(out, c->spec.table));
+	TRY(buf_printf(out, " WHEN (%s) AND (", c->spec.guard_sql));
+	for (uint16_t i = 0; i < c->spec.n_key; i++) {
+		TRY(buf_printf(out, "%sNEW.", i ? " OR " : ""));
+		TRY(sql_put_name(out, c->key[i].name));
+		TRY(buf_printf(out, " IS NULL"));
+	}
+	return buf_printf(out,
+			  ") BEGIN INSERT INTO neap_unsent(tab, n) VALUES(%lld, 1)"
+			  " ON CONFLICT(tab) DO UPDATE SET n = n + 1; END;\n",
+			  (long long)t->id);
+}
+
+static int put_all_keyless(const struct store_table *t, const struct capture *c, struct buf *out,
+			   struct err *e)
+{
+	int rc = put_keyless(t, c, false, out);
+
+	if (!rc)
+		rc = put_keyless(t, c, true, out);
+	return rc ? err_set(e, rc, "no memory for the triggers of table %s", t->name) : 0;
+}
+
 int table_sql_capture(const struct store_table *t, bool table, struct buf *out, struct err *e)
 {
 	struct capture c;
@@ -59,6 +88,8 @@ int table_sql_capture(const struct store_table *t, bool table, struct buf *out, 
 		rc = marks_create_table_sql(&c.spec, out, e);
 	if (!rc)
 		rc = marks_create_triggers_sql(&c.spec, out, e);
+	if (!rc)
+		rc = put_all_keyless(t, &c, out, e);
 	buf_free(&c.names);
 	return rc;
 }
@@ -70,6 +101,11 @@ int table_sql_uncapture(const struct store_table *t, struct buf *out, struct err
 
 	if (!rc)
 		rc = marks_drop_triggers_sql(&c.spec, out, e);
+	if (!rc)
+		rc = buf_printf(out,
+				"DROP TRIGGER IF EXISTS \"%s_nui\";\n"
+				"DROP TRIGGER IF EXISTS \"%s_nuu\";\n",
+				c.prefix, c.prefix);
 	buf_free(&c.names);
 	return rc;
 }

@@ -116,7 +116,9 @@ static void sqlite_takes_them(void **state)
 		struct buf ddl = {.max = 1 << 20};
 		assert_int_equal(db_open(&db, ":memory:", DB_CREATE, NULL, 0, &e), 0);
 		assert_int_equal(db_exec(db,
-					 "CREATE TABLE neap_flag(busy); CREATE TABLE neap_user(uid,"
+					 "CREATE TABLE neap_flag(busy); CREATE TABLE "
+					 "neap_unsent(tab PRIMARY KEY, n);"
+					 "CREATE TABLE neap_user(uid,"
 					 " name, head, gc_seq, last_term)",
 					 &e),
 				 0);

@@ -201,8 +201,13 @@ static void copy_stats(struct committer *c)
 	ingest_stats(c->config.ingest, &s);
 	pthread_mutex_lock(&c->lock);
 	uint64_t repaired = s.captures_repaired - c->look.ingest.captures_repaired;
+	uint64_t unsent = s.not_sent - c->look.ingest.not_sent;
 	c->look.ingest = s;
 	pthread_mutex_unlock(&c->lock);
+	if (unsent)
+		log_line(LOG_WARN, "not_sent",
+			 "writes=%llu table=\"%s\" next=\"neapd schema show counts such rows\"",
+			 (unsigned long long)unsent, s.not_sent_last);
 	if (repaired)
 		log_line(LOG_WARN, "capture_reinstalled",
 			 "tables=%llu why=\"triggers were gone or changed: what was written"

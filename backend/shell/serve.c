@@ -240,7 +240,7 @@ static json_t *status_object(struct serve *s)
 	committer_look(s->committer, &c);
 	return json_pack("{s:i, s:o, s:{s:b,s:o,s:o}, s:{s:o,s:o,s:o}, s:{s:o,s:o,s:s,s:o,s:s},"
 			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o},"
-			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}}",
+			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s}}",
 			 "pid", (int)getpid(), "up_ms", count(mono_ms() - s->started_ms), "broker",
 			 "connected", link.connected, "connects", count(link.connects), "failures",
 			 count(link.failures), "queue", "messages", count(queue.messages), "bytes",
@@ -257,7 +257,8 @@ static json_t *status_object(struct serve *s)
 			 count(c.ingest.refused), "malformed", count(c.ingest.malformed), "pages",
 			 count(c.ingest.pages), "resets", count(c.ingest.resets), "hellos",
 			 count(c.ingest.hellos), "server_changes", count(c.ingest.server_changes),
-			 "captures_reinstalled", count(c.ingest.captures_repaired));
+			 "captures_reinstalled", count(c.ingest.captures_repaired), "not_sent",
+			 count(c.ingest.not_sent), "not_sent_last", c.ingest.not_sent_last);
 }
 
 static void answer_status(struct serve *s)
