@@ -269,8 +269,19 @@ static void note_passed_over(struct work *w)
 	w->tg.out->passed_over |= any;
 }
 
+/* What of the row is taken, by its marks as they were read. */
+static int plan(struct work *w, struct err *e)
+{
+	default_keep_renamed(w);
+	w->plan = (struct apply_plan){.write = w->write, .drop_mark = w->drop, .keep = w->keep};
+	merge_device(&w->pending, &w->row, &w->plan);
+	return default_no_values(w, e);
+}
+
 static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, struct err *e)
 {
+	bool again;
+
 	map_row(w, in, n_theirs);
 	TRY(find_row(w, &w->pending.row_exists, e));
 	TRY(work_read_marks(w, e));
@@ -281,15 +292,16 @@ static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, st
 	}
 	if (w->tg.compare_own && !w->parked)
 		TRY(compare_own(w, e));
-	default_keep_renamed(w);
-	w->plan = (struct apply_plan){.write = w->write, .drop_mark = w->drop, .keep = w->keep};
-	merge_device(&w->pending, &w->row, &w->plan);
-	TRY(default_no_values(w, e));
+	TRY(plan(w, e));
 	if (!unjoin(w))
 		return NE_OK;
 	note_passed_over(w);
+	TRY(keep_refused(w, &again, e));
+	if (again) {
+		TRY(work_read_marks(w, e));
+		TRY(plan(w, e));
+	}
 	TRY(default_unnamed(w, e));
-	TRY(keep_refused(w, e));
 	TRY(note_losses(w, e));
 	TRY(drop_marks(w, e));
 	if (w->plan.action == APPLY_DELETE)

@@ -120,8 +120,11 @@ NEAP_CHECK int note_losses(struct work *w, struct err *e);
 /* The pending cells of a row that goes because the server does not have it. */
 NEAP_CHECK int note_swept(struct target *tg, const struct val *key, struct err *e);
 
-/* apply_refused.c: before marks are dropped, keeps own writes that the server refused. */
-NEAP_CHECK int keep_refused(struct work *w, struct err *e);
+/*
+ * apply_refused.c: before marks are dropped, keeps own writes that the server refused. *again: they
+ * are to be sent again instead, under marks that stand against what came.
+ */
+NEAP_CHECK int keep_refused(struct work *w, bool *again, struct err *e);
 
 /* apply_compare.c: what the server has of a row against what the app made of it unseen (J5). */
 NEAP_CHECK int compare_row(struct work *w, struct err *e);

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "device/core/again.h"
 #include "device/core/apply_internal.h"
 #include "device/core/rejected.h"
 
@@ -63,13 +64,17 @@ static int keep(struct work *w, const bool *col, struct image *im, struct err *e
 	return rejected_keep(w->tg.d, w->tg.t, im, true, NULL, e);
 }
 
-int keep_refused(struct work *w, struct err *e)
+int keep_refused(struct work *w, bool *again, struct err *e)
 {
 	bool col[LIMIT_COLUMNS];
 	struct image *im;
 	int rc;
 
+	*again = false;
 	w->tg.refused = w->tg.any_marks && refused_columns(w, col);
+	if (w->tg.refused)
+		TRY(again_refused(w->tg.d, w->tg.t, w->image.key, again, e));
+	w->tg.refused &= !*again;
 	if (!w->tg.refused)
 		return NE_OK;
 	im = sqlite3_malloc64(sizeof *im);

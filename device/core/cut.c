@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/core/again.h"
 #include "device/core/aware.h"
 #include "device/core/cut_internal.h"
 
@@ -279,6 +280,8 @@ static int give_out(struct cutting *x, uint64_t cut_id, struct err *e)
 	TRY(devdb_set(x->d, "last_number", (int64_t)out->number, e));
 	TRY(devdb_set(x->d, "last_cut", (int64_t)cut_id, e));
 	TRY(store_set(x, e));
+	if (x->full)
+		TRY(again_partial(x->d, out->number, e));
 	TRY(db_prepare(x->d->db, "UPDATE neap_clock SET gen = gen + 1, floor = max(floor, ?1)", &s,
 		       e));
 	sqlite3_bind_int64(s, 1, (int64_t)x->stamp);

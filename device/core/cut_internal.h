@@ -40,6 +40,8 @@ struct pass {
 	size_t at;	   /* the segment of `before` that this pass stands in */
 	int64_t number_at; /* append: numbers up to here are in flight, */
 	int64_t lost_at;   /* … and of the keys that were lost, those up to here */
+	bool begun;	   /* merge: it is under way */
+	int64_t round;	   /* … and sends refused rows again: see again.h */
 };
 
 /* Marks are pending below the bound of each segment with a gen above its own. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/core/again.h"
 #include "device/core/apply_internal.h"
 #include "device/core/cut_internal.h"
 #include "device/core/rejected.h"
@@ -405,6 +406,7 @@ static void next_pass(struct pass *p)
 	p->before = p->now;
 	p->now = (struct segments){0};
 	p->at = 0;
+	p->begun = false;
 }
 
 /* Scans from `lo` to the pass's end or until the set is full. */
@@ -453,6 +455,9 @@ static int cut_pass(struct scan *x, bool *whole, struct err *e)
 	int rc;
 
 	*whole = begins(x);
+	if (!x->p->begun)
+		TRY(again_pass(x->c->d, x->t, &x->p->round, e));
+	x->p->begun = true;
 	buf_clear(&x->last);
 	rc = buf_put(&lo, at.at, at.len);
 	rc = rc ? err_set(e, rc, "no memory for a key") : scan_rest(x, buf_slice(&lo), e);
@@ -474,7 +479,7 @@ static int prepare_row(struct scan *x, struct err *e)
 int cut_merge_table(struct cutting *c, const struct tracked *t, struct pass *p, struct err *e)
 {
 	struct scan *x = calloc(1, sizeof *x);
-	bool whole = false;
+	bool whole = false, waits = false;
 	int rc;
 
 	if (!x)
@@ -487,8 +492,10 @@ int cut_merge_table(struct cutting *c, const struct tracked *t, struct pass *p, 
 			   .last = {.max = LIMIT_DECODED},
 			   .g = {.bytes = {.max = LIMIT_DECODED}}};
 	rc = prepare_row(x, e);
+	if (!rc)
+		rc = again_waits(c->d, t, &waits, e);
 	/* A pass that ends without a row may have passed by what was written behind it. */
-	while (!rc && !c->full && x->done == 0 && !whole)
+	while (!rc && !c->full && x->done == 0 && !whole && (p->begun || !waits))
 		rc = cut_pass(x, &whole, e);
 	if (!rc)
 		rc = cutting_table(c, t, e);

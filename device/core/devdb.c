@@ -26,6 +26,8 @@ static const char schema_sql[] =
 	" upto INTEGER NOT NULL, lo INTEGER NOT NULL, first_ms INTEGER NOT NULL,"
 	" last_ms INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,"
 	" PRIMARY KEY(table_id, by, upto)) WITHOUT ROWID;"
+	"CREATE TABLE neap_again(table_id INTEGER NOT NULL, key BLOB NOT NULL,"
+	" round INTEGER NOT NULL, PRIMARY KEY(table_id, key)) WITHOUT ROWID;"
 	"CREATE TABLE neap_append(id INTEGER PRIMARY KEY, gen INTEGER NOT NULL,"
 	" high INTEGER NOT NULL, cut_from INTEGER NOT NULL, acked INTEGER NOT NULL,"
 	" numbered INTEGER NOT NULL);"
@@ -51,6 +53,8 @@ static const char schema_sql[] =
 	/* Reasons of refusals that are still to come, by the set's number. */
 	"CREATE TABLE neap_reason(table_id INTEGER NOT NULL, key BLOB NOT NULL, reason TEXT,"
 	" number INTEGER, PRIMARY KEY(table_id, key)) WITHOUT ROWID;"
+	"CREATE TABLE neap_round(table_id INTEGER NOT NULL, round INTEGER NOT NULL,"
+	" n INTEGER NOT NULL, PRIMARY KEY(table_id, round)) WITHOUT ROWID;"
 	"CREATE TABLE neap_seen(table_id INTEGER NOT NULL, key BLOB NOT NULL,"
 	" PRIMARY KEY(table_id, key)) WITHOUT ROWID;"
 	"CREATE TABLE neap_shape(id BLOB PRIMARY KEY, shape BLOB NOT NULL) WITHOUT ROWID;";

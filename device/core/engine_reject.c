@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/core/again.h"
 #include "device/core/apply_internal.h"
 #include "device/core/engine_internal.h"
 #include "device/core/rejected.h"
@@ -39,6 +40,15 @@ static int keep_row(struct devdb *d, struct tracked *t, const struct row *row, s
 	return rc;
 }
 
+static int take_row(struct devdb *d, struct tracked *t, const struct row *row, struct slice reason,
+		    struct err *e)
+{
+	bool again;
+
+	TRY(again_refused(d, t, row->key, &again, e));
+	return again ? NE_OK : keep_row(d, t, row, reason, e);
+}
+
 static int take_table(struct engine *en, const struct table_rows *rows, const struct f_reject *r,
 		      struct err *e)
 {
@@ -48,7 +58,7 @@ static int take_table(struct engine *en, const struct table_rows *rows, const st
 		return NE_OK;
 	for (size_t k = 0; k < rows->n_row; k++) {
 		if (t->shape.direction == DIR_UP)
-			TRY(keep_row(en->d, t, &rows->row[k], r->text, e));
+			TRY(take_row(en->d, t, &rows->row[k], r->text, e));
 		else
 			TRY(rejected_reason(en->d, t, rows->row[k].key, r->text, r->number, e));
 	}

@@ -197,6 +197,10 @@ static int forget_table(struct devdb *d, const struct tracked *t, struct err *e)
 	TRY(lost_forget(d, t->id, e));
 	TRY(db_execf(d->db, e, "DELETE FROM neap_identity WHERE table_id = %" PRId64, t->id));
 	TRY(db_execf(d->db, e, "DELETE FROM neap_catchup WHERE table_id = %" PRId64, t->id));
+	TRY(db_execf(d->db, e,
+		     "DELETE FROM neap_again WHERE table_id = %" PRId64
+		     "; DELETE FROM neap_round WHERE table_id = %" PRId64,
+		     t->id, t->id));
 	return db_execf(d->db, e,
 			"DELETE FROM neap_table WHERE id = %" PRId64
 			"; DELETE FROM neap_append WHERE id = %" PRId64

@@ -30,6 +30,7 @@ struct pair_device {
 	char path[96], name[16];
 	const char *vfs;  /* of engine and app; NULL: the default */
 	int64_t wrong_ms; /* its clock less the right one */
+	size_t set_rows;  /* of a set, at most; 0: as many as there may be */
 	struct engine *en;
 	sqlite3 *app;
 	struct actions acts;
@@ -176,6 +177,7 @@ static inline void pair_open_engine(struct pair *p, int i)
 	struct engine_config c = {
 		.path = d->path, .vfs = d->vfs, .random = pair_random, .random_ctx = &p->random};
 
+	c.set_rows = d->set_rows ? d->set_rows : c.set_rows;
 	PAIR_OK(p, engine_open(&d->en, &c, &p->e));
 }
 

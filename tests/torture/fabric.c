@@ -149,11 +149,10 @@ void device_start(struct world *w, struct device *d)
 	struct engine_config c = {.path = d->path, .random = rng_bytes, .random_ctx = &w->ids};
 	struct err e = {0};
 
-	/* A set that takes a UNIQUE value before another gives it up would be refused. */
-	if (!w->has_unique)
-		c.set_rows = 1 + rng_below(&w->chance, 60);
-	if (!w->has_unique && rng_chance(&w->chance, 500))
-		c.set_bytes = rng_range(&w->chance, 100, 20000);
+	/* UNIQUE values that change hands in a circle need one set: it has room for a few rows. */
+	c.set_rows = (w->has_unique ? 8 : 1) + rng_below(&w->chance, 60);
+	if (rng_chance(&w->chance, 500))
+		c.set_bytes = rng_range(&w->chance, w->has_unique ? 10000 : 100, 20000);
 	if (!ok(w, engine_open(&d->en, &c, &e), &e, d->name, "open"))
 		return;
 	/* Nobody waits here: what is locked stays locked until the test goes on. */
