@@ -201,10 +201,12 @@ int engine_dispatch(struct engine *en, const struct event *ev, struct err *e)
 	case EV_LINK_DOWN:
 		link_down(en);
 		return NE_OK;
-	case EV_DOWN:
+	case EV_DOWN: /* the app may have changed a table that the message is about */
+		TRY(look_at_database(en, false, e));
 		return decode_down(en, ev->frame, false, e);
 	case EV_CHANGES:
 	case EV_HEAD:
+		TRY(look_at_database(en, false, e));
 		return on_broadcast(en, ev->type, ev->frame, e);
 	case EV_SENT:
 		en->outstanding -=

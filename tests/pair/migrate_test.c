@@ -318,6 +318,22 @@ static void test_renamed_column(void **state)
 	pair_free(p);
 }
 
+/* What comes in is applied to the table as it is, also if nobody said that it changed. */
+static void test_changes_come_before_the_agent_looks(void **state)
+{
+	(void)state;
+	int a, b;
+	struct pair *p = two(&a, &b);
+
+	pair_app(p, b, "ALTER TABLE t RENAME COLUMN a TO c");
+	pair_app(p, a, "UPDATE t SET a = 'new', b = 'new' WHERE id = 1");
+	pair_step(p, a, (struct event){.type = EV_LOCAL});
+	pair_run(p, PAIR_STEPS); /* no error: it would hold up all that is due */
+	pair_sync_all(p);
+	assert_string_equal(pair_show(p, b, "SELECT id, b FROM t WHERE id < 3"), "1|new,2|x");
+	pair_free(p);
+}
+
 static void test_dropped_column(void **state)
 {
 	(void)state;
@@ -431,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_changes_inside_transactions),
 		cmocka_unit_test(test_old_and_new_device_side_by_side),
 		cmocka_unit_test(test_renamed_column),
+		cmocka_unit_test(test_changes_come_before_the_agent_looks),
 		cmocka_unit_test(test_dropped_column),
 		cmocka_unit_test(test_renamed_table),
 		cmocka_unit_test(test_another_key),
