@@ -34,6 +34,22 @@ static int swept(struct devdb *d, int64_t table, bool *yes, struct err *e)
 			whole_table, yes, e);
 }
 
+static int note(struct target *tg, struct slice key, struct err *e)
+{
+	bool none;
+
+	return exec_key(tg->d, "INSERT OR IGNORE INTO neap_seen(table_id, key) VALUES(?1, ?2)",
+			tg->t->id, key, &none, e);
+}
+
+int seen_key(struct target *tg, struct slice key, struct err *e)
+{
+	bool yes;
+
+	TRY(swept(tg->d, tg->t->id, &yes, e));
+	return yes ? note(tg, key, e) : NE_OK;
+}
+
 int seen_note(struct target *tg, const struct image *im, struct err *e)
 {
 	struct buf key = {.max = LIMIT_SET};
@@ -45,9 +61,7 @@ int seen_note(struct target *tg, const struct image *im, struct err *e)
 		return NE_OK;
 	rc = key_put_stored(tg, im->key, &key, &found, e);
 	if (!rc && found)
-		rc = exec_key(tg->d,
-			      "INSERT OR IGNORE INTO neap_seen(table_id, key) VALUES(?1, ?2)",
-			      tg->t->id, buf_slice(&key), &found, e);
+		rc = note(tg, buf_slice(&key), e);
 	buf_free(&key);
 	return rc;
 }
@@ -271,7 +285,14 @@ int apply_full_end(struct devdb *d, struct applied *out, bool *more, struct err 
 		arena_free(&u->arena);
 	}
 	sqlite3_free(u);
+	/* What was parked before, and did not come again, the server does not have any more. */
 	if (!rc && !*more)
-		rc = db_exec(d->db, "DELETE FROM neap_seen", e);
+		rc = db_exec(
+			d->db,
+			"DELETE FROM neap_parked WHERE table_id IN (SELECT table_id FROM "
+			"neap_seen WHERE key = x'') AND NOT EXISTS(SELECT 1 FROM neap_seen AS s "
+			"WHERE s.table_id = neap_parked.table_id AND s.key = neap_parked.key);"
+			"DELETE FROM neap_seen",
+			e);
 	return rc;
 }

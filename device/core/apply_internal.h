@@ -109,7 +109,8 @@ NEAP_CHECK int unpark(struct target *tg, const struct image *im, struct err *e);
 NEAP_CHECK int parked_read(struct target *tg, struct image *im, struct arena *a, bool *found,
 			   struct err *e);
 
-/* apply_full.c */
+/* apply_full.c: rows that came; a parked one, which the table has not, by key_put of its key. */
+NEAP_CHECK int seen_key(struct target *tg, struct slice key, struct err *e);
 NEAP_CHECK int seen_note(struct target *tg, const struct image *im, struct err *e);
 /* Keeps a settled row that is about to be lost to the server's. */
 NEAP_CHECK int save_conflict(struct target *tg, const struct image *im, const char *reason,

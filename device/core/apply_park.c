@@ -84,6 +84,9 @@ int park(struct target *tg, const struct image *im, struct err *e)
 		rc = db_error(tg->d->db, e, "parking a row");
 	if (!rc)
 		rc = db_run(tg->d->db, s, e);
+	/* Once there is room for it, it must not be taken for a row that the server lacks. */
+	if (!rc && tg->note_seen)
+		rc = seen_key(tg, buf_slice(&key), e);
 	tg->any_parked = true;
 	tg->out->parked++;
 	buf_free(&text);

@@ -434,6 +434,57 @@ static void test_full_pull_sweeps(void **state)
 	end();
 }
 
+/* A value that changes hands, in two slices: the row that waited for it was seen, too. */
+static void test_row_parked_in_a_full_pull_is_seen(void **state)
+{
+	const struct shape *s = begin("CREATE TABLE t(id INTEGER PRIMARY KEY, a UNIQUE)",
+				      "INSERT INTO t VALUES(1, 'x'), (2, 'y')");
+	struct test_rows first = {0}, second = {0};
+	struct applied out;
+	bool more;
+
+	(void)state;
+	settle_all();
+	assert_int_equal(apply_full_begin(d, &e), NE_OK);
+	test_row(&first, s, test_int(2), EXIST_ALIVE, 5, 7);
+	test_cell(&first, 0, test_text("x"), 5, 7);
+	assert_int_equal(apply(&first, true).parked, 1);
+	test_row(&second, s, test_int(1), EXIST_ALIVE, 5, 7);
+	test_cell(&second, 0, test_text("z"), 5, 7);
+	apply(&second, true);
+	assert_int_equal(apply_retry_parked(d, &out, &e), NE_OK);
+	assert_int_equal(apply_full_end(d, &out, &more, &e), NE_OK);
+	assert_string_equal(test_query(&db, "SELECT id || a FROM t ORDER BY id"), "1z,2x");
+	assert_string_equal(test_query(&db, "SELECT count(*) FROM neap_parked"), "0");
+	end();
+}
+
+/* What was parked when the capture of its table was lost stays for the comparison, and no longer.
+ */
+static void test_parked_row_that_the_server_lacks_goes(void **state)
+{
+	const struct shape *s = begin("CREATE TABLE t(id INTEGER PRIMARY KEY, a UNIQUE)",
+				      "INSERT INTO t VALUES(1, 'x')");
+	struct test_rows in = {0}, page = {0};
+	struct applied out;
+	bool more;
+
+	(void)state;
+	settle_all();
+	test_row(&in, s, test_int(2), EXIST_ALIVE, 5, 7);
+	test_cell(&in, 0, test_text("x"), 5, 7);
+	assert_int_equal(apply(&in, false).parked, 1);
+	test_sql(&db, "INSERT INTO neap_catchup(table_id, mode, known, begun) VALUES(1, 2, 9, 1)");
+	assert_int_equal(apply_full_begin(d, &e), NE_OK);
+	assert_string_equal(test_query(&db, "SELECT count(*) FROM neap_parked"), "1");
+	test_row(&page, s, test_int(1), EXIST_ALIVE, 5, 7);
+	test_cell(&page, 0, test_text("x"), 5, 7);
+	apply(&page, true);
+	assert_int_equal(apply_full_end(d, &out, &more, &e), NE_OK);
+	assert_string_equal(test_query(&db, "SELECT count(*) FROM neap_parked"), "0");
+	end();
+}
+
 static void test_reset_saves_what_is_lost(void **state)
 {
 	const struct shape *s = begin(ddl, "INSERT INTO t VALUES(1, 1, 'x'), (2, 2, 'y')");
@@ -477,6 +528,8 @@ int main(void)
 		cmocka_unit_test(test_composite_key),
 		cmocka_unit_test(test_unknown_columns_are_left_out),
 		cmocka_unit_test(test_full_pull_sweeps),
+		cmocka_unit_test(test_row_parked_in_a_full_pull_is_seen),
+		cmocka_unit_test(test_parked_row_that_the_server_lacks_goes),
 		cmocka_unit_test(test_reset_saves_what_is_lost),
 	};
 
