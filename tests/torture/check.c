@@ -27,7 +27,8 @@ static void put_row(struct buf *out, sqlite3_stmt *s)
 			put(out, "%lld ", (long long)sqlite3_column_int64(s, i));
 			break;
 		case SQLITE_FLOAT:
-			put(out, "%a ", sqlite3_column_double(s, i));
+			/* 0.0 over -0.0 is no change to SQL. */
+			put(out, "%a ", sqlite3_column_double(s, i) + 0.0);
 			break;
 		case SQLITE_TEXT:
 			put(out, "'");
@@ -91,8 +92,19 @@ static void put_server_name(struct buf *b, const char *name)
 	put_name(b, text);
 }
 
-/* Rows with NULL in the key are not synced; generated columns are each device's own. */
-static void put_select(struct buf *sql, const struct table *t, bool server)
+static bool has_column(sqlite3 *db, const char *table, const char *column)
+{
+	return sqlite3_table_column_metadata(db, "main", table, column, NULL, NULL, NULL, NULL,
+					     NULL) == SQLITE_OK;
+}
+
+/*
+ * What two databases have of the columns of now. Rows with NULL in the key are not synced;
+ * generated columns are each device's own. A device whose app has not migrated yet has the columns
+ * of then.
+ */
+static void put_select(struct buf *sql, const struct table *t, sqlite3 *other, bool both_ends,
+		       bool server)
 {
 	void (*name)(struct buf *, const char *) = server ? put_server_name : put_name;
 	bool first = true;
@@ -100,7 +112,9 @@ static void put_select(struct buf *sql, const struct table *t, bool server)
 	buf_clear(sql);
 	put(sql, "SELECT ");
 	for (unsigned i = 0; i < t->n_col; i++) {
-		if (t->col[i].generated)
+		if (t->col[i].generated || (both_ends && t->col[i].late))
+			continue;
+		if (!both_ends && !has_column(other, t->name, t->col[i].name))
 			continue;
 		put(sql, "%s", first ? "" : ", ");
 		name(sql, t->col[i].name);
@@ -135,17 +149,20 @@ static void check_merge_table(struct world *w, const struct table *t, sqlite3 *c
 {
 	struct buf sql = {.max = SQL_MAX}, a = {.max = CONTENT_MAX}, b = {.max = CONTENT_MAX};
 
-	put_select(&sql, t, false);
-	put_rows(w, db[w->writer], text_of(&sql), &a);
 	for (unsigned i = 0; i <= DEVICES && !w->failed; i++) {
-		if (i == w->writer || !db[i])
+		bool server = i == DEVICES;
+
+		if (i == w->writer || !db[i] || (!server && w->device[i].schema_at < t->renamed_at))
 			continue;
-		put_select(&sql, t, i == DEVICES);
+		put_select(&sql, t, db[i], server, false);
+		buf_clear(&a);
+		put_rows(w, db[w->writer], text_of(&sql), &a);
+		put_select(&sql, t, db[i], server, server);
 		buf_clear(&b);
 		put_rows(w, db[i], text_of(&sql), &b);
 		if (!w->failed && !slice_eq(buf_slice(&a), buf_slice(&b)))
 			fail_difference(w, t->name, "the writer", &a,
-					i == DEVICES ? "the server" : w->device[i].name, &b);
+					server ? "the server" : w->device[i].name, &b);
 	}
 	buf_free(&sql);
 	buf_free(&a);
@@ -224,7 +241,8 @@ static void check_leftovers(struct world *w, unsigned device, sqlite3 *db)
 	if (sqlite3_prepare_v2(db,
 			       "SELECT name FROM sqlite_schema WHERE type = 'table' AND (name GLOB "
 			       "'neap_m[0-9]*' OR name IN ('neap_inflight', 'neap_parked', "
-			       "'neap_rejected', 'neap_seen', 'neap_conflict'))",
+			       "'neap_rejected', 'neap_seen', 'neap_conflict', "
+			       "'neap_catchup'))",
 			       -1, &s, NULL) != SQLITE_OK) {
 		torture_fail(w, "%s", sqlite3_errmsg(db));
 		return;
@@ -233,6 +251,12 @@ static void check_leftovers(struct world *w, unsigned device, sqlite3 *db)
 		const char *name = (const char *)sqlite3_column_text(s, 0);
 		int64_t n;
 
+		/*
+		 * A table that was rebuilt may have been written unseen: what it lacks of newer
+		 * rows of others is kept, as it may have been the app's wish.
+		 */
+		if (w->device[device].followed && strcmp(name, "neap_conflict") == 0)
+			continue;
 		snprintf(sql, sizeof sql,
 			 "SELECT count(*) FROM pragma_table_info('%s') WHERE "
 			 "name = 'col'",

@@ -175,11 +175,13 @@ static void track_all(struct world *w, struct device *d)
 		struct track_options o = {.append = w->table[i].append,
 					  .priority = w->table[i].append ? 7 : 5};
 		struct err e = {0};
+		const char *name = d->schema_at < w->table[i].renamed_at ? w->table[i].old_name
+									 : w->table[i].name;
 		int rc;
 
 		if (w->table[i].untracked)
 			continue;
-		rc = track_table(engine_devdb(d->en), w->table[i].name, &o, &e);
+		rc = track_table(engine_devdb(d->en), name, &o, &e);
 		if (rc == NE_USAGE && strstr(e.text, "cannot be synced")) {
 			/* Never silent: what capture cannot see through is refused, everywhere. */
 			note_feature(w, F_index_refused);
@@ -219,6 +221,11 @@ static void deliver(struct world *w, struct message *m)
 		send(w, m->to, m->from, m->type, buf_slice(&m->frame));
 	}
 	message_free(m);
+}
+
+void fabric_look(struct world *w, struct device *d)
+{
+	step(w, d, (struct event){.type = EV_LOCAL});
 }
 
 void fabric_some(struct world *w)

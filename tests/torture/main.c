@@ -57,7 +57,17 @@ static const unsigned char weights[S_COUNT] = {[S_insert] = 20,
 					       [S_agent_restart] = 3,
 					       [S_agent_away] = 3,
 					       [S_writer_moves] = 4,
-					       [S_other_connection] = 4};
+					       [S_other_connection] = 4,
+					       [S_unique_shift] = 4,
+					       [S_unique_swap] = 4,
+					       [S_add_column] = 4,
+					       [S_rename_column] = 4,
+					       [S_drop_column] = 5,
+					       [S_rename_table] = 4,
+					       [S_rebuild_table] = 4,
+					       [S_create_index] = 6,
+					       [S_drop_index] = 2,
+					       [S_device_migrates] = 30};
 
 struct options {
 	uint64_t first, last, statements;
@@ -149,7 +159,7 @@ static bool run_one(struct world *w, enum statement s)
 	if (done)
 		twin_run(w, session_connection(w), s, text_of(&b));
 	buf_free(&b);
-	return done || session_statement(w, s);
+	return done || session_statement(w, s) || schema_statement(w, s);
 }
 
 /* Finds the statement that begins a trouble: slow. */
@@ -274,6 +284,8 @@ static void close_world(struct world *w, bool keep)
 	else
 		remove_world(w);
 	buf_free(&w->schema);
+	for (unsigned i = 0; i < w->n_migration; i++)
+		buf_free(&w->migration[i]);
 	buf_free(&w->log);
 	buf_free(&w->why);
 }

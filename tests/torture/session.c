@@ -80,6 +80,42 @@ static bool other_connection(struct world *w)
 	return true;
 }
 
+/* UNIQUE values change hands: all move by one, or two rows swap theirs. */
+static bool unique_values(struct world *w, enum statement s)
+{
+	static const char *const fill =
+		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) "
+		"INSERT OR IGNORE INTO main.ranked SELECT i, i, 'n' FROM n";
+	static const char *const shift[] = {"UPDATE main.ranked SET rank = -100 - rank",
+					    "UPDATE main.ranked SET rank = -101 - rank"};
+	static const char *const swap[] = {
+		"UPDATE main.ranked SET note = 'swap'",
+		"UPDATE main.ranked SET note = (SELECT max(rank) FROM main.ranked) WHERE rank = "
+		"(SELECT min(rank) FROM main.ranked)",
+		"UPDATE main.ranked SET note = (SELECT min(rank) FROM main.ranked) WHERE rank = "
+		"(SELECT max(rank) FROM main.ranked)",
+		"UPDATE main.ranked SET rank = NULL WHERE rank = (SELECT min(rank) FROM "
+		"main.ranked)",
+		"UPDATE main.ranked SET rank = note WHERE rank = (SELECT max(rank) FROM "
+		"main.ranked)",
+		"UPDATE OR IGNORE main.ranked SET rank = note WHERE rank IS NULL AND note <> "
+		"'swap'"};
+	const char *const *sql = s == S_unique_shift ? shift : swap;
+	size_t n = s == S_unique_shift ? 2 : sizeof swap / sizeof *swap;
+	unsigned c = session_connection(w);
+	bool begun = !twin_in_transaction(w);
+
+	if (begun)
+		run_on(w, c, s, "BEGIN");
+	if (chance(w, 400))
+		run_on(w, c, s, fill);
+	for (size_t i = 0; i < n; i++)
+		run_on(w, c, s, sql[i]);
+	if (begun)
+		session_end(w);
+	return true;
+}
+
 /* ---- settings ---- */
 
 static bool setting(struct world *w, enum statement s)
@@ -280,6 +316,11 @@ static bool writer_moves(struct world *w)
 		return false;
 	if (!w->failed)
 		fabric_sync(w);
+	/* Its rows are those of the writer now: what was made of those can be made of its own. */
+	if (!w->failed && !schema_catch_up(w, &w->device[to]))
+		torture_fail(w, "%s cannot migrate", w->device[to].name);
+	if (!w->failed)
+		fabric_sync(w);
 	if (w->failed)
 		return true;
 	check_synced(w);
@@ -306,6 +347,9 @@ bool session_statement(struct world *w, enum statement s)
 		return savepoint(w, s);
 	case S_other_connection:
 		return other_connection(w);
+	case S_unique_shift:
+	case S_unique_swap:
+		return unique_values(w, s);
 	case S_recursive_triggers:
 	case S_foreign_keys:
 	case S_defer_foreign_keys:

@@ -170,7 +170,7 @@ static void put_column_options(struct world *w, struct table *t, struct column *
 
 	if (not_null) {
 		note_feature(w, F_not_null);
-		c->not_null = true;
+		c->not_null = c->has_default = true;
 		put(b, " NOT NULL");
 		if (chance(w, 300)) {
 			note_feature(w, F_not_null_replace);
@@ -179,6 +179,7 @@ static void put_column_options(struct world *w, struct table *t, struct column *
 		put(b, " DEFAULT %s", default_of(w, c));
 	} else if (chance(w, 150)) {
 		note_feature(w, F_default_value);
+		c->has_default = true;
 		put(b, " DEFAULT %s", chance(w, 500) ? "'dflt'" : "(1 + 1.5)");
 	}
 	if (chance(w, 120)) {
@@ -374,6 +375,18 @@ static void make_twins(struct world *w)
 	}
 }
 
+/* Values that change hands. */
+static void make_ranked(struct world *w)
+{
+	struct table *t = add_table(w, "ranked");
+
+	add_column(t, "id", "INTEGER", true);
+	add_column(t, "rank", "INTEGER", false);
+	add_column(t, "note", "", false);
+	put(&w->schema,
+	    "CREATE TABLE ranked(id INTEGER PRIMARY KEY, rank INTEGER UNIQUE, note);\n");
+}
+
 static void make_append(struct world *w)
 {
 	bool by_key = chance(w, 500);
@@ -497,6 +510,7 @@ void tables_make(struct world *w)
 	make_twins(w);
 	if (chance(w, 600))
 		make_family(w);
+	make_ranked(w);
 	make_append(w);
 	if (chance(w, 500))
 		make_view(w);

@@ -7,9 +7,9 @@
  *   twin.c    one statement on both databases, and what it must have in common
  *   tables.c  random tables, indexes, the app's own triggers and views
  *   value.c   random literals
- *   rows.c    statements that write rows; session.c: transactions, settings, files
- *   fabric.c  real engines and the real ingest, joined by a network without faults
- *   check.c   what must hold after a sync
+ *   rows.c    statements that write rows; session.c: transactions, settings, files; schema.c:
+ * schema changes, which the other devices follow later fabric.c  real engines and the real ingest,
+ * joined by a network without faults check.c   what must hold after a sync
  */
 #ifndef NEAP_TORTURE_H
 #define NEAP_TORTURE_H
@@ -25,6 +25,7 @@ enum torture_bounds {
 	COLUMNS = 200,
 	CONNECTIONS = 2, /* of the app to its file */
 	PATH_BYTES = 96,
+	MIGRATIONS = 64,
 };
 
 /* ---- what statements there are: each must have run, and have worked ---- */
@@ -47,7 +48,9 @@ enum torture_bounds {
 	X(attach_copy_out) X(attach_copy_in) X(attach_both) X(detach) X(temp_trigger) \
 	X(temp_trigger_drop) X(temp_table) X(temp_table_drop) X(reindex) X(analyze) \
 	X(journal_rollback) X(journal_wal) X(reconnect) X(agent_restart) X(agent_away) \
-	X(writer_moves)
+	X(writer_moves) X(unique_shift) X(unique_swap) X(add_column) X(rename_column) \
+	X(drop_column) X(rename_table) X(rebuild_table) X(create_index) X(drop_index) \
+	X(device_migrates)
 /* clang-format on */
 
 #define STATEMENT_ENUM(name) S_##name,
@@ -85,11 +88,14 @@ struct totals {
 struct column {
 	char name[24];
 	const char *type; /* as declared */
-	bool key, generated, not_null;
+	bool key, generated, not_null, has_default;
+	/* Added, with a default: the server has no value where nobody wrote one. */
+	bool late;
 };
 
 struct table {
-	char name[24];
+	char name[24], old_name[24];
+	unsigned renamed_at; /* the migration that did it; 0 none */
 	bool append, strict, without_rowid, twin, untracked;
 	unsigned n_col, n_key;
 	struct column col[COLUMNS];
@@ -103,7 +109,9 @@ struct device {
 	struct engine *en; /* NULL: the agent is away */
 	struct actions out;
 	uint64_t synced;
-	bool joined; /* C comes later */
+	bool joined;	    /* C comes later */
+	unsigned schema_at; /* migrations that its app has made */
+	bool followed;	    /* … one of them with rows of others on their way */
 };
 
 struct message; /* on its way */
@@ -120,6 +128,8 @@ struct world {
 	unsigned n_table;
 	struct table table[TABLES];
 	struct buf schema; /* all CREATE statements of the app, for every device */
+	unsigned n_migration, n_name;
+	struct buf migration[MIGRATIONS];
 	bool has_view, has_unique, append_touched, append_rekeyed;
 	uint64_t tokens; /* of append rows */
 
@@ -161,6 +171,12 @@ bool rows_statement(struct world *w, enum statement s, struct buf *out);
 
 /* session.c: transactions, settings, other files, the agent; false: not possible now. */
 bool session_statement(struct world *w, enum statement s);
+/* schema.c: the app's schema changes, likewise. */
+bool schema_statement(struct world *w, enum statement s);
+/* The app of `d` makes the migrations that it has not made yet; false: its rows forbid one so far.
+ */
+bool schema_catch_up(struct world *w, struct device *d);
+
 /* The connection that holds a transaction, or any. */
 unsigned session_connection(struct world *w);
 /* Ends what transaction is open. */
@@ -185,6 +201,8 @@ void fabric_clock(uint64_t now_ms); /* what SQLite takes for the time */
 void device_start(struct world *w, struct device *d);
 void device_stop(struct device *d);
 void device_init(struct world *w, struct device *d);
+/* The agent of `d`, if it is there, looks at its file. */
+void fabric_look(struct world *w, struct device *d);
 /* A few messages at most; the writer may hold a transaction. */
 void fabric_some(struct world *w);
 /* Until every device is in sync. */

@@ -57,7 +57,8 @@ static struct outcome run(sqlite3 *db, const char *sql)
 		}
 		o.rc = o.rc == SQLITE_DONE ? SQLITE_OK : sqlite3_extended_errcode(db);
 	}
-	snprintf(o.message, sizeof o.message, "%s", sqlite3_errmsg(db));
+	/* Where nothing failed, what was overcome may stand there. */
+	snprintf(o.message, sizeof o.message, "%s", o.rc == SQLITE_OK ? "ok" : sqlite3_errmsg(db));
 	sqlite3_finalize(s);
 	o.changes = sqlite3_changes64(db);
 	o.rowid = sqlite3_last_insert_rowid(db);
@@ -180,12 +181,21 @@ static bool order_matters(const struct world *w, enum statement s)
 	case S_update_keys:
 	case S_update_from:
 	case S_update_swap:
+	case S_unique_shift:
+	case S_unique_swap:
 		return true;
 	case S_insert_select: /* in the order of another table, that pages were copied into */
 		return w->pages_copied;
 	default:
 		return false;
 	}
+}
+
+static bool is_of_schema(enum statement s)
+{
+	return s == S_add_column || s == S_rename_column || s == S_drop_column ||
+	       s == S_rename_table || s == S_rebuild_table || s == S_create_index ||
+	       s == S_drop_index;
 }
 
 /* Both go on from what the app's has. */
@@ -221,6 +231,8 @@ bool twin_run_two(struct world *w, unsigned connection, enum statement s, const 
 	w->pages_copied |= s == S_insert_select_twin;
 	if (order_matters(w, s) && (!same(&a, &b, false) || !compare(w, false)))
 		return start_over(w, connection);
+	if (is_of_schema(s) && a.rc != SQLITE_OK && b.rc != SQLITE_OK)
+		return false; /* SQLite names the first trigger in the way */
 	if (one_fails(w, connection, &a, &b))
 		return start_over(w, connection);
 	if (!same(&a, &b, b.rc == SQLITE_OK && !w->pages_copied && s != S_vacuum) &&
