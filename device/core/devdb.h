@@ -14,8 +14,8 @@
  * append table: n, k0 … neap_inflight  the sets in flight with the ranges they carry neap_parked
  * rows from others that do not fit here yet: table_id, key, image, text, reason, at_ms
  * neap_rejected  own rows that were refused: id, table_id, key, text, reason, at_ms neap_conflict
- * values that lost: see conflict.h neap_again, neap_round  see again.h neap_seen      keys seen by the full
- * pull under way: table_id, key neap_shape     shapes of others: id, shape (encoded)
+ * values that lost: see conflict.h neap_again, neap_round  see again.h neap_seen      keys seen by
+ * the full pull under way: table_id, key neap_shape     shapes of others: id, shape (encoded)
  */
 #ifndef NEAP_DEVICE_CORE_DEVDB_H
 #define NEAP_DEVICE_CORE_DEVDB_H
