@@ -344,7 +344,6 @@ static void test_as_little_as_possible_is_asked(void **state)
 	assert_false(pending());
 }
 
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
