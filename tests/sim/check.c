@@ -107,11 +107,8 @@ static void check_merge_table(struct world *w, sqlite3 *store, const struct sim_
 {
 	struct buf a = {.max = TEXT_MAX}, b = {.max = TEXT_MAX};
 	char ours[SQL_MAX], theirs[SQL_MAX];
+	unsigned index = table_index(w, t);
 
-	unsigned index = 0;
-
-	while (w->table[index] != t)
-		index++;
 	for (unsigned i = 0; i < w->n_device && !w->failed; i++) {
 		struct sim_device *d = &w->device[i];
 		bool added = d->upgraded >> index & 1;

@@ -57,3 +57,12 @@ const struct sim_table sim_tables[] = {
 	 .type = "tiT*"},
 };
 const unsigned n_sim_tables = sizeof sim_tables / sizeof sim_tables[0];
+
+unsigned table_index(const struct world *w, const struct sim_table *t)
+{
+	unsigned i = 0;
+
+	while (w->table[i] != t)
+		i++;
+	return i;
+}

@@ -9,7 +9,8 @@
  *   net.c      the broker: topics, retained heads, what the network does to messages
  *   device.c   an engine with its link, keys and clock, killed and reopened
  *   backend.c  the ingest with its store, killed before publishing or at any write
- *   app.c      apps that write plain SQL on a device's file; schema.c: their tables
+ *   app.c      apps that write plain SQL on a device's file; app_sql.c, app_append.c: their
+ *              statements; schema.c: their tables
  *   operator.c plain SQL on the server's store
  *   check.c    what must hold once all is healed
  */
@@ -385,6 +386,8 @@ void app_bind_value(struct world *w, sqlite3_stmt *s, int at, char type);
 void app_bind_key(struct world *w, sqlite3_stmt *s, int at, char type);
 
 /* schema.c */
+/* Its place in the run's tables. */
+unsigned table_index(const struct world *w, const struct sim_table *t);
 extern const struct sim_table sim_tables[];
 extern const unsigned n_sim_tables;
 
