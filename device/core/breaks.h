@@ -20,6 +20,7 @@ struct engine_break {
 	bool restamp_cut; /* M1: a new offset moves marks that were cut, too */
 	bool no_floor;	  /* M1: what comes from others does not advance the clock */
 	bool no_restamp;  /* M1: a bounced mark keeps its stamp */
+	bool no_skip;	  /* M3: a run's numbers follow on those of the run before */
 	bool no_sync;	  /* M3: a set's number is published before it is durable */
 	bool no_sweep;	  /* P7: a full pull removes nothing */
 	bool no_repull;	  /* J5: a new table or column is not pulled */

@@ -267,9 +267,9 @@ static int give_out(struct cutting *x, uint64_t cut_id, struct err *e)
 	TRY(newest(x->d, &out->prev, e));
 	if ((uint64_t)last < out->prev)
 		last = (int64_t)out->prev;
-	if (last == INT64_MAX)
+	if ((uint64_t)last >= INT64_MAX - x->limits->skip)
 		return err_set(e, NE_CORRUPT, "the numbers of sets are used up");
-	out->number = (uint64_t)last + 1;
+	out->number = (uint64_t)last + 1 + x->limits->skip;
 	out->cut = cut_id;
 	out->site = x->d->site;
 	out->gen_hi = x->clock.gen;

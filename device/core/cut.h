@@ -14,9 +14,10 @@
 #include "device/core/devdb.h"
 
 struct cut_limits {
-	size_t rows;  /* ≤ LIMIT_ROWS */
-	size_t cells; /* ≤ LIMIT_CELLS */
-	size_t bytes; /* of values, roughly; one row is always taken */
+	size_t rows;   /* ≤ LIMIT_ROWS */
+	size_t cells;  /* ≤ LIMIT_CELLS */
+	size_t bytes;  /* of values, roughly; one row is always taken */
+	uint64_t skip; /* numbers that are left out before the set's */
 };
 
 /* A set that was cut: durable in neap_inflight before it is published. */

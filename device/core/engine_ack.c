@@ -60,6 +60,11 @@ int engine_on_ack(struct engine *en, const struct f_ack *a, struct err *e)
 		return NE_OK;
 	if (a->head > en->head)
 		en->head = a->head;
+	/* A number we never gave out is another copy's of this file: the welcome will say so. */
+	if (en->n_flight && a->number > en->acked_number && !engine_flight(en, a->number)) {
+		engine_want_hello(en, 0);
+		return NE_OK;
+	}
 	for (size_t i = 0; i < en->n_flight; i++) {
 		struct flight *f = en->flight[i];
 

@@ -20,10 +20,11 @@ enum engine_bounds {
 	FLIGHT_BYTES_MAX = 2 << 20, /* of their frames; one set is always allowed */
 	HEARD_MAX = 256,	    /* broadcasts that wait for an earlier one */
 	HEARD_BYTES_MAX = 1 << 20,
-	LEARNT_MAX = 256,   /* shapes of others; a page declares up to LIMIT_TABLES */
-	SYNCS_MAX = 16,	    /* EV_SYNC not yet answered; more are merged into the last */
-	SLICE_ROWS = 1000,  /* rows written under one lock */
-	SETTLE_ROWS = 4000, /* rows settled under one lock, but for the last set's */
+	LEARNT_MAX = 256,	/* shapes of others; a page declares up to LIMIT_TABLES */
+	SYNCS_MAX = 16,		/* EV_SYNC not yet answered; more are merged into the last */
+	SKIP_MASK = 0x7fffffff, /* numbers of sets that a run leaves out before its first */
+	SLICE_ROWS = 1000,	/* rows written under one lock */
+	SETTLE_ROWS = 4000,	/* rows settled under one lock, but for the last set's */
 	PULL_CREDIT = 64 * 1024,
 	BUSY_MS = 100,	      /* another writer held the database: try again after */
 	STUCK_MS = 60000,     /* a window that stays full so long is not believed */
@@ -128,8 +129,9 @@ struct engine {
 	/* Up. */
 	struct flight *flight[FLIGHT_MAX]; /* rising by number */
 	size_t n_flight;
-	bool restart; /* nothing unacknowledged counts: cut anew once the rest is settled */
-	bool restamp; /* … and give marks new stamps: the server found them far ahead */
+	bool numbered; /* a set was cut in this run */
+	bool restart;  /* nothing unacknowledged counts: cut anew once the rest is settled */
+	bool restamp;  /* … and give marks new stamps: the server found them far ahead */
 	bool has_offset;
 	int64_t offset_ms; /* measured and not yet stored */
 	unsigned new_sites;

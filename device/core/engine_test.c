@@ -281,6 +281,42 @@ static void test_overtaken_own_seq_is_pulled(void **state)
 	end(&b);
 }
 
+/*
+ * M3: another copy of this file, or its life before it was restored, has sets on their way that
+ * this one knows nothing of. What the server says of them is not about ours.
+ */
+static void test_ack_of_another_copy_clears_nothing(void **state)
+{
+	struct frame f;
+	struct f_set set;
+	struct bench b;
+
+	(void)state;
+	begin(&b, ddl);
+	track(&b);
+	first_sync(&b, 0);
+	synced_row(&b);
+	engine_close(b.en);
+	b.skips = true;
+	open_engine(&b);
+	happen(&b, EV_LINK_UP);
+	f = welcome(find(&b, FRAME_HELLO), &b, 1);
+	f.welcome.last_number = 1;
+	f.welcome.last_cut = find(&b, FRAME_HELLO)->hello.last_cut;
+	give(&b, EV_DOWN, &f);
+	test_sql(&b.db, "UPDATE t SET a = 1");
+	happen(&b, EV_LOCAL);
+	set = find(&b, FRAME_SET)->set;
+	assert_int_equal(set.prev, 1);
+	assert_true(set.number > 2);
+	give_ack(&b, 2, 1, 0);
+	assert_non_null(find(&b, FRAME_HELLO));
+	assert_int_equal(status(&b).pending_rows, 1);
+	give_ack(&b, set.number + 1, 1, 0);
+	assert_int_equal(status(&b).pending_rows, 1);
+	end(&b);
+}
+
 /* M2: what was written again since the cut stays pending. */
 static void test_rewritten_cell_stays_pending(void **state)
 {
@@ -720,6 +756,7 @@ int main(void)
 		cmocka_unit_test(test_first_sync_uploads_and_concludes),
 		cmocka_unit_test(test_lost_telemetry_is_sent_again),
 		cmocka_unit_test(test_sync_needs_a_question_asked_after),
+		cmocka_unit_test(test_ack_of_another_copy_clears_nothing),
 		cmocka_unit_test(test_broadcasts_in_order),
 		cmocka_unit_test(test_gap_is_pulled),
 		cmocka_unit_test(test_hold_keeps_broadcasts_back),

@@ -240,9 +240,18 @@ static int cut_one(struct engine *en, bool *any, struct err *e)
 				    .cells = LIMIT_CELLS,
 				    .bytes = en->set_bytes};
 	struct arena a = {.max = 2 * LIMIT_DECODED};
+	uint64_t id = engine_random_id(en);
 	struct cut cut;
-	int rc = cutter_next(en->cutter, &limits, engine_random_id(en), &a, &cut, any, e);
 
+	/*
+	 * The file may be an older copy of itself, whose sets of the same numbers are still on
+	 * their way: an acknowledgement of theirs must not name one of ours.
+	 */
+	if (!en->numbered && !en->cfg.broken.no_skip)
+		limits.skip = id & SKIP_MASK;
+	int rc = cutter_next(en->cutter, &limits, id, &a, &cut, any, e);
+
+	en->numbered |= !rc && *any;
 	if (!rc && *any) {
 		rc = add_flight(en, &cut, e);
 		if (rc == NE_LIMIT) {
