@@ -136,7 +136,7 @@ void app_note_vanished(struct sim_device *d)
 	}
 	for (size_t i = 0; i < w->n_token; i++) {
 		struct token *t = &w->token[i];
-		if (t->device != d->index || t->touched || t->vanished || d->restored)
+		if (t->device != d->index || t->touched || t->vanished || t->lost)
 			continue;
 		snprintf(sql, sizeof sql, "SELECT 1 FROM %s WHERE token='%s'",
 			 w->table[t->table]->name, t->text);
@@ -209,6 +209,19 @@ void app_prefill(struct sim_device *d)
 	}
 	w->spot = 0;
 	app_end(d);
+}
+
+void app_touch(struct sim_device *d)
+{
+	struct world *w = d->w;
+
+	app_connection(d);
+	sim_clock(w, d);
+	for (unsigned i = 0; i < w->n_table && !w->failed; i++)
+		if (w->table[i]->append)
+			app_append_touch(d, w->table[i]);
+	if (!device_struck(d))
+		device_step(d, &(struct event){.type = EV_LOCAL});
 }
 
 void app_write(struct sim_device *d)

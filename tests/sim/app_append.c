@@ -63,6 +63,12 @@ void app_append_touch(struct sim_device *d, const struct sim_table *t)
 	if (w->n_token == 0)
 		return;
 	struct token *token = &w->token[rng_below(&w->chance, (uint32_t)w->n_token)];
+	for (size_t i = w->n_token; w->c.late_touch && i > 0 && i + 20 > w->n_token; i--)
+		if (w->token[i - 1].device == d->index && w->table[w->token[i - 1].table] == t &&
+		    rng_chance(&w->chance, 400)) {
+			token = &w->token[i - 1];
+			break;
+		}
 	if (token->device != d->index || w->table[token->table] != t)
 		return;
 	if (rng_chance(&w->chance, 400))

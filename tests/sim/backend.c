@@ -169,6 +169,13 @@ void backend_backup(struct world *w)
 	sim_trace(w, "store copied");
 }
 
+static void forget_purges(struct world *w)
+{
+	for (size_t i = 0; i < w->n_token; i++)
+		if (w->token[i].purged == PURGED)
+			w->token[i].purged = PURGED_ONCE;
+}
+
 void backend_restore(struct world *w)
 {
 	struct memimage *backup = w->backend.backup;
@@ -179,6 +186,7 @@ void backend_restore(struct world *w)
 	sim_trace(w, "store restored from its copy");
 	w->backend.backup = NULL;
 	w->backend.restored = true;
+	forget_purges(w);
 	restart(w, backup);
 }
 
@@ -187,6 +195,7 @@ void backend_wipe(struct world *w)
 	sim_fault(w, FAULT_STORE_WIPED);
 	sim_trace(w, "store wiped");
 	w->backend.restored = true;
+	forget_purges(w);
 	restart(w, memvfs_image("no such file", NULL));
 }
 
@@ -207,28 +216,6 @@ void backend_free(struct world *w)
 
 /* ---- messages ---- */
 
-/* One seq is one message, and none is left out but by a crash. */
-static void check_seq(struct world *w, struct sim_user *u, const struct out_message *m)
-{
-	struct arena a = {.max = LIMIT_DECODED};
-	struct frame f;
-	struct err e;
-
-	if (frame_decode(m->frame, &a, &f, &e)) {
-		sim_fail(w, "the backend sends what does not decode: %s", e.text);
-	} else if (f.type == FRAME_CHANGE) {
-		if (u->term == f.change.term && f.change.seq <= u->seq)
-			sim_fail(w, "seq %llu comes after %llu", (unsigned long long)f.change.seq,
-				 (unsigned long long)u->seq);
-		if (u->term == f.change.term && u->seq && f.change.seq != u->seq + 1)
-			sim_fail(w, "a gap between seq %llu and %llu", (unsigned long long)u->seq,
-				 (unsigned long long)f.change.seq);
-		u->seq = f.change.seq;
-		u->term = f.change.term;
-	}
-	arena_free(&a);
-}
-
 static void publish(struct world *w, const struct out_message *m)
 {
 	struct buf sealed = {.max = LIMIT_MESSAGE + SEAL_OVERHEAD};
@@ -248,16 +235,6 @@ static void publish(struct world *w, const struct out_message *m)
 	else
 		net_publish(w, -1, &t, buf_slice(&sealed), m->retain);
 	buf_free(&sealed);
-}
-
-static void check_all_seqs(struct world *w)
-{
-	for (size_t i = 0; i < w->backend.out.n && !w->failed; i++) {
-		const struct out_message *m = &w->backend.out.at[i];
-		for (unsigned u = 0; u < w->n_user && m->kind == TOPIC_CHANGES; u++)
-			if (strcmp(w->user[u].name, m->user.at) == 0)
-				check_seq(w, &w->user[u], m);
-	}
 }
 
 static void step(struct world *w, const struct in_event *ev, size_t n)
@@ -285,7 +262,7 @@ static void step(struct world *w, const struct in_event *ev, size_t n)
 		sim_fail(w, "ingest: %s (%s)", e.text, ne_name(rc));
 		return;
 	}
-	check_all_seqs(w);
+	watch_backend(w, ev, n);
 	/* Killed between the commit and the last of what it has to publish. */
 	bool dies = !w->healed && b->out.n && rng_chance(&w->chance, w->c.unpublished);
 	size_t send = dies ? rng_below(&w->chance, (uint32_t)b->out.n) : b->out.n;

@@ -14,7 +14,9 @@ static void change_clock(struct sim_device *d)
 	struct world *w = d->w;
 	int64_t to = 0;
 
-	if (rng_chance(&w->chance, 700))
+	if (w->c.year_ahead)
+		to = d->skew_ms ? 0 : YEAR_MS;
+	else if (rng_chance(&w->chance, 700))
 		to = (int64_t)rng_range(&w->chance, 0, 1200000) - 600000;
 	else if (rng_chance(&w->chance, 300))
 		to = rng_chance(&w->chance, 500) ? 1000 - (int64_t)w->now_ms : YEAR_MS;
@@ -94,6 +96,12 @@ static void act(struct world *w, enum activity a)
 		break;
 	case DO_UPGRADE:
 		app_upgrade(d);
+		break;
+	case DO_PURGE:
+		operator_purge(w);
+		break;
+	case DO_LATE_SETS:
+		device_late_sets(d);
 		break;
 	default:
 		net_replay(w);

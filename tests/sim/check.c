@@ -4,12 +4,11 @@
 #include <string.h>
 
 #include "device/core/engine_internal.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/check_internal.h"
 
 enum { TEXT_MAX = 8 << 20, SQL_MAX = 500 };
 
-/* One row as text that is equal only for equal types and bits. */
-static void put_row(struct buf *out, sqlite3_stmt *s)
+void check_put_row(struct buf *out, sqlite3_stmt *s)
 {
 	for (int i = 0; i < sqlite3_column_count(s); i++) {
 		int type = sqlite3_column_type(s, i), rc = 0;
@@ -54,7 +53,7 @@ static bool put_rows(sqlite3 *db, const char *sql, const char *user, struct buf 
 	if (sqlite3_bind_parameter_count(s) > 0)
 		sqlite3_bind_text(s, 1, user, -1, SQLITE_STATIC);
 	while (sqlite3_step(s) == SQLITE_ROW)
-		put_row(out, s);
+		check_put_row(out, s);
 	sqlite3_finalize(s);
 	return true;
 }
@@ -77,10 +76,12 @@ static void select_sql(char *sql, const struct sim_table *t, bool server, bool a
 	}
 }
 
-/* The first lines in which two texts of sorted rows differ. */
-static void fail_difference(struct world *w, const char *what, const struct buf *a, const char *who,
-			    const struct buf *b)
+void check_fail_difference(struct world *w, const char *what, struct buf *a, const char *who,
+			   struct buf *b)
 {
+	if (buf_terminate(a) || buf_terminate(b))
+		abort();
+
 	const char *x = (const char *)a->at, *y = (const char *)b->at;
 	size_t i = 0, line = 0;
 
@@ -120,100 +121,30 @@ static void check_merge_table(struct world *w, sqlite3 *store, const struct sim_
 		if (!put_rows(app_connection(d), theirs, NULL, &b))
 			sim_fail(w, "%s: %s", d->name, sqlite3_errmsg(d->app));
 		bool same = slice_eq(buf_slice(&a), buf_slice(&b));
-		if (buf_terminate(&a) || buf_terminate(&b))
-			abort();
 		if (!same && !w->failed)
-			fail_difference(w, t->name, &a, d->name, &b);
+			check_fail_difference(w, t->name, &a, d->name, &b);
 	}
 	buf_free(&a);
 	buf_free(&b);
 }
 
-static void one_text(sqlite3 *db, const char *sql, const char *token, struct buf *out, int *n)
+/*
+ * Nobody writes under a time that the server would not have let in (M1). Each write of the server
+ * itself may take a few minutes more.
+ */
+static void check_clock(struct sim_device *d)
 {
+	enum { AHEAD_MS = 3600000 };
 	sqlite3_stmt *s;
 
-	*n = 0;
-	buf_clear(out);
-	if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK)
-		return;
-	sqlite3_bind_text(s, 1, token, -1, SQLITE_STATIC);
-	while (sqlite3_step(s) == SQLITE_ROW) {
-		++*n;
-		put_row(out, s);
-	}
-	sqlite3_finalize(s);
-}
-
-/* Every committed append row is on the server exactly once, as it was written. */
-static void check_token(struct world *w, sqlite3 *store, const struct token *token)
-{
-	const struct sim_table *t = w->table[token->table];
-	struct sim_device *d = &w->device[token->device];
-	struct buf a = {.max = TEXT_MAX}, b = {.max = TEXT_MAX};
-	char sql[SQL_MAX] = "SELECT ";
-	int there, here;
-
-	for (unsigned i = 0; i < t->n_col; i++) {
-		size_t n = strlen(sql);
-		snprintf(sql + n, SQL_MAX - n, "%s,", t->col[i]);
-	}
-	snprintf(sql + strlen(sql) - 1, SQL_MAX - strlen(sql) + 1, " FROM %s WHERE token=?1",
-		 t->name);
-	one_text(store, sql, token->text, &a, &there);
-	one_text(app_connection(d), sql, token->text, &b, &here);
-	/*
-	 * After a restored store a row may go up again, as the device no longer knows under what
-	 * number; what was pending in the copy of a device's file goes up again under its new site.
-	 */
-	if (token->vanished && there > 0 && !w->backend.restored && !d->restored)
-		sim_fail(w, "%s: row %s was lost with the power after it had gone up", t->name,
-			 token->text);
-	else if (token->vanished)
-		;
-	else if (there > 1 && !w->backend.restored && !d->restored)
-		sim_fail(w, "%s: row %s is %d times on the server", t->name, token->text, there);
-	else if (!token->touched && there == 0 && !w->backend.restored && !d->restored)
-		sim_fail(w, "%s: row %s of %s is not on the server (%d on the device)", t->name,
-			 token->text, d->name, here);
-	else if (!token->touched && !w->backend.restored && !d->restored &&
-		 !slice_eq(buf_slice(&a), buf_slice(&b))) {
-		if (buf_terminate(&a) || buf_terminate(&b))
-			abort();
-		fail_difference(w, t->name, &a, d->name, &b);
-	}
-	buf_free(&a);
-	buf_free(&b);
-}
-
-static bool any_restored(const struct world *w)
-{
-	bool any = w->backend.restored;
-
-	for (unsigned i = 0; i < w->n_device; i++)
-		any = any || w->device[i].restored;
-	return any;
-}
-
-static void check_append_table(struct world *w, sqlite3 *store, unsigned table)
-{
-	char sql[SQL_MAX];
-	sqlite3_stmt *s;
-	size_t known = 0;
-
-	for (size_t i = 0; i < w->n_token && !w->failed; i++) {
-		if (w->token[i].table != table)
-			continue;
-		known++;
-		check_token(w, store, &w->token[i]);
-	}
-	snprintf(sql, sizeof sql, "SELECT count(*) FROM %s", w->table[table]->name);
-	if (w->failed || sqlite3_prepare_v2(store, sql, -1, &s, NULL) != SQLITE_OK)
-		return;
-	if (sqlite3_step(s) == SQLITE_ROW && (size_t)sqlite3_column_int64(s, 0) > known &&
-	    !any_restored(w))
-		sim_fail(w, "%s: %lld rows on the server, %zu were written", w->table[table]->name,
-			 (long long)sqlite3_column_int64(s, 0), known);
+	if (sqlite3_prepare_v2(app_connection(d), "SELECT heard >> 16 FROM neap_clock", -1, &s,
+			       NULL) != SQLITE_OK ||
+	    sqlite3_step(s) != SQLITE_ROW)
+		sim_fail(d->w, "%s: %s", d->name, sqlite3_errmsg(d->app));
+	else if ((uint64_t)sqlite3_column_int64(s, 0) > d->w->now_ms + AHEAD_MS)
+		sim_fail(d->w, "%s heard of writes %lld s ahead of the server", d->name,
+			 (long long)sqlite3_column_int64(s, 0) / 1000 -
+				 (long long)d->w->now_ms / 1000);
 	sqlite3_finalize(s);
 }
 
@@ -234,6 +165,7 @@ static void check_device(struct sim_device *d)
 			 d->name, (long long)s.pending_rows, (long long)s.parked_rows,
 			 (long long)s.rejected_rows, s.full_pull ? ", a full pull is open" : "",
 			 s.reason);
+	check_clock(d);
 	if (s.bad_frames)
 		sim_fail(d->w, "%s dropped %llu frames", d->name, (unsigned long long)s.bad_frames);
 }
@@ -253,48 +185,6 @@ static void check_heads(struct world *w)
 		else if (s.cursor != u.head)
 			sim_fail(w, "%s is at %llu, the server at %llu", d->name,
 				 (unsigned long long)s.cursor, (unsigned long long)u.head);
-	}
-}
-
-void check_device_moves(struct sim_device *d)
-{
-	const struct engine *en = d->en;
-
-	if (d->w->failed || !en || en->stale)
-		return;
-	bool same = !en->at.full && en->at.store == d->seen.store && en->at.term == d->seen.term &&
-		    en->d->site == d->seen.site;
-	if (same && en->at.cursor < d->seen.cursor)
-		sim_fail(d->w, "%s: its cursor went back from %llu to %llu", d->name,
-			 (unsigned long long)d->seen.cursor, (unsigned long long)en->at.cursor);
-	/* A restored store has lost some: they are given out again (P8). */
-	if (same && en->acked_number < d->seen.acked && !d->w->backend.restored)
-		sim_fail(d->w, "%s: its acknowledged number went back from %llu to %llu", d->name,
-			 (unsigned long long)d->seen.acked, (unsigned long long)en->acked_number);
-	d->seen.store = en->at.full ? 0 : en->at.store;
-	d->seen.term = en->at.term;
-	d->seen.site = en->d->site;
-	d->seen.cursor = en->at.cursor;
-	d->seen.acked = en->acked_number;
-}
-
-/* What a device knows to be committed is on the disk of a backend that died (P6). */
-void check_acked(struct world *w)
-{
-	for (unsigned i = 0; i < w->n_device && !w->failed && !w->backend.restored; i++) {
-		const struct engine *en = w->device[i].en;
-		struct store_site site = {.id = 0};
-		struct store_user u;
-		bool found;
-		struct err e;
-		if (!en || w->device[i].restored || en->acked_number == 0)
-			continue;
-		if (store_user_get(w->backend.store, w->device[i].user->name, &u, &found, &e) ||
-		    store_site_get(w->backend.store, &u, en->d->site, &site, &found, &e))
-			sim_fail(w, "%s", e.text);
-		else if (site.number < en->acked_number)
-			sim_fail(w, "set %llu of %s was acknowledged, and is gone",
-				 (unsigned long long)en->acked_number, w->device[i].name);
 	}
 }
 

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/sim/sim.h"
+#include "tests/sim/check_internal.h"
 
 static const char listed_sql[] =
 	"SELECT count(*) FROM neap_conflict WHERE user_id = ?1 AND digest = ?2";

@@ -31,7 +31,7 @@ static void draw_weather(struct climate *c, struct rng *r)
 	c->tear = 500;
 	c->tombstone_ms = rng_chance(r, 300) ? rng_range(r, c->chaos_ms / 20 + 1, c->chaos_ms) : 0;
 	c->set_rows = rng_chance(r, 500) ? (uint32_t)rng_range(r, 1, 12) : 0;
-	for (unsigned i = 0; i < DO_N; i++)
+	for (unsigned i = 0; i <= DO_UPGRADE; i++)
 		c->weight[i] = base_weight[i] * swarm[rng_below(r, 4)];
 	restful(c, r);
 	c->weight[DO_APP] += base_weight[DO_APP];
@@ -79,6 +79,102 @@ static void draw_tiny(struct climate *c, struct rng *r)
 	c->piece_bytes = 0;
 }
 
+static void set_weights(struct climate *c, const uint32_t *weight, struct rng *r)
+{
+	for (unsigned i = 0; i < DO_N; i++)
+		c->weight[i] = weight[i] * rng_below(r, 4) / 2;
+	c->weight[DO_APP] = weight[DO_APP];
+}
+
+/*
+ * Late sets of a device whose file was put back, or that another has, too: numbers and identities
+ * meet their likes (M3, M5, J3).
+ */
+static void draw_copies(struct climate *c, struct rng *r)
+{
+	static const uint32_t weight[DO_N] = {
+		[DO_APP] = 100,	       [DO_LINK_DOWN] = 20,	[DO_KILL] = 20,
+		[DO_REPLAY] = 30,      [DO_DEVICE_BACKUP] = 25, [DO_DEVICE_RESTORE] = 20,
+		[DO_DEVICE_CLONE] = 4, [DO_BACKEND_KILL] = 4,	[DO_PURGE] = 12,
+		[DO_LATE_SETS] = 15,
+	};
+
+	c->activities = (uint32_t)rng_range(r, 20, 90);
+	c->chaos_ms = c->activities * rng_range(r, 20, 1500);
+	c->keys = 3;
+	c->tables = 200;
+	c->warm = rng_chance(r, 500);
+	draw_weather(c, r);
+	set_weights(c, weight, r);
+	c->delay = rng_below(r, 300);
+	c->lose = rng_below(r, 200);
+	c->set_rows = (uint32_t)rng_range(r, 1, 6);
+	c->tombstone_ms = 0;
+	c->late_touch = c->late_sets = true;
+}
+
+/* Sets cut under a clock that was found right, and was not, or is right again (M1). */
+static void draw_clocks(struct climate *c, struct rng *r)
+{
+	static const uint32_t weight[DO_N] = {
+		[DO_APP] = 100, [DO_OPERATOR] = 5, [DO_LINK_DOWN] = 20,
+		[DO_KILL] = 10, [DO_CLOCK] = 40,   [DO_SYNC] = 4,
+	};
+
+	c->activities = (uint32_t)rng_range(r, 20, 60);
+	c->chaos_ms = c->activities * rng_range(r, 200, 6000);
+	c->keys = 2;
+	c->tables = 200;
+	c->warm = rng_chance(r, 500);
+	draw_weather(c, r);
+	set_weights(c, weight, r);
+	c->reorder_ms = (uint32_t)rng_range(r, 100, 8000);
+	c->lose /= 4;
+	c->tombstone_ms = 0;
+	c->year_ahead = true;
+	c->unmeasured = 900;
+}
+
+/* Full pulls of many pages, and deletes forgotten within seconds (P7). */
+static void draw_collect(struct climate *c, struct rng *r)
+{
+	static const uint32_t weight[DO_N] = {
+		[DO_APP] = 100,	       [DO_OPERATOR] = 20,     [DO_LINK_DOWN] = 30,
+		[DO_KILL] = 10,	       [DO_POWER] = 4,	       [DO_BACKEND_KILL] = 5,
+		[DO_STORE_BACKUP] = 4, [DO_STORE_RESTORE] = 4, [DO_UPGRADE] = 20,
+	};
+
+	c->activities = (uint32_t)rng_range(r, 60, 150);
+	c->chaos_ms = c->activities * rng_range(r, 200, 2000);
+	c->keys = 6;
+	c->tables = 700;
+	c->warm = true;
+	draw_weather(c, r);
+	set_weights(c, weight, r);
+	c->moving = 3;
+	c->page_bytes = 1;
+	c->tombstone_ms = rng_range(r, 1, 6000);
+	c->reorder_ms = (uint32_t)rng_range(r, 100, 2000);
+	c->lose /= 4;
+}
+
+/* Old and new versions of the apps write the same rows (J1, J5). */
+static void draw_schema(struct climate *c, struct rng *r)
+{
+	static const uint32_t weight[DO_N] = {
+		[DO_APP] = 100, [DO_OPERATOR] = 5,     [DO_LINK_DOWN] = 10, [DO_KILL] = 5,
+		[DO_POWER] = 4, [DO_DIE_AT_WRITE] = 8, [DO_SYNC] = 4,	    [DO_UPGRADE] = 25,
+	};
+
+	c->activities = (uint32_t)rng_range(r, 20, 80);
+	c->chaos_ms = c->activities * rng_range(r, 20, 1500);
+	c->keys = (uint32_t)rng_range(r, 1, 3);
+	c->tables = 300;
+	c->warm = rng_chance(r, 500);
+	draw_weather(c, r);
+	set_weights(c, weight, r);
+}
+
 static void calm_down(struct climate *c, uint32_t calm)
 {
 	if (calm & CALM_LOSS)
@@ -103,8 +199,17 @@ void draw_climate(struct world *w)
 	c->kind = w->opt->climate;
 	if (c->kind == CLIMATE_ANY)
 		c->kind = rng_chance(r, 300) ? CLIMATE_TINY : CLIMATE_WIDE;
+	c->unmeasured = 300;
 	if (c->kind == CLIMATE_TINY)
 		draw_tiny(c, r);
+	else if (c->kind == CLIMATE_COPIES)
+		draw_copies(c, r);
+	else if (c->kind == CLIMATE_CLOCKS)
+		draw_clocks(c, r);
+	else if (c->kind == CLIMATE_COLLECT)
+		draw_collect(c, r);
+	else if (c->kind == CLIMATE_SCHEMA)
+		draw_schema(c, r);
 	else
 		draw_wide(c, r);
 	/* Calm seeds find what faults would hide. */
@@ -129,6 +234,11 @@ void draw_climate(struct world *w)
 
 void choose_tables(struct world *w)
 {
+	if (w->c.kind == CLIMATE_COPIES)
+		for (unsigned i = 0; i < n_sim_tables; i++)
+			if (sim_tables[i].append &&
+			    (w->n_table == 0 || rng_chance(&w->chance, 500)))
+				w->table[w->n_table++] = &sim_tables[i];
 	if (w->c.tiny)
 		w->table[w->n_table++] = &sim_tables[rng_below(&w->chance, n_sim_tables)];
 	while (w->n_table == 0)

@@ -121,6 +121,7 @@ void device_open(struct sim_device *d)
 
 	sim_clock(d->w, d);
 	d->seen.acked = 0; /* durable only once it is settled */
+	d->seen.n_flight = 0;
 	opened(d, engine_open(&d->en, &c, &e), &e, "open");
 }
 
@@ -182,6 +183,7 @@ void device_backup(struct sim_device *d)
 	memimage_free(d->backup);
 	d->backup = memvfs_image(d->path, NULL);
 	d->backup_upgraded = d->upgraded;
+	d->backup_tokens = d->w->n_token;
 	sim_trace(d->w, "%s   is copied", d->name);
 }
 
@@ -195,9 +197,51 @@ void device_restore(struct sim_device *d)
 	sim_trace(d->w, "%s   is restored from its copy", d->name);
 	d->backup = NULL;
 	d->restored = true;
+	for (size_t i = d->backup_tokens; i < d->w->n_token; i++)
+		d->w->token[i].lost |= d->w->token[i].device == d->index;
 	d->upgraded = d->backup_upgraded;
 	memset(&d->seen, 0, sizeof d->seen);
 	reopen(d, backup);
+}
+
+void device_late_sets(struct sim_device *d)
+{
+	struct world *w = d->w;
+	uint64_t soon = rng_range(&w->chance, 300, 4000);
+
+	if (d->app_tx)
+		return;
+	device_backup(d);
+	d->slow_until_ms = w->now_ms + soon + rng_range(&w->chance, 5000, 60000);
+	app_write(d);
+	queue_add(w, ITEM_BEGIN_ANEW, soon, (int)d->index);
+}
+
+void device_begin_anew(struct sim_device *d)
+{
+	if (d->w->healed)
+		return;
+	if (rng_chance(&d->w->chance, 500))
+		device_restore(d);
+	else
+		device_kill(d, false);
+	if (!d->w->failed && !d->app_tx)
+		app_touch(d);
+	if (!d->w->failed && !d->app_tx)
+		app_write(d);
+}
+
+/* What was pending in the copied file may go up twice; what `d` had is gone. */
+static void note_copy(struct sim_device *of, struct sim_device *d)
+{
+	struct world *w = d->w;
+
+	w->copy[w->n_copy].of = of->index;
+	w->copy[w->n_copy++].by = d->index;
+	for (size_t i = 0; i < w->n_token; i++) {
+		w->token[i].lost |= w->token[i].device == d->index;
+		w->token[i].copied |= w->token[i].device == of->index || w->token[i].copied;
+	}
 }
 
 void device_clone(struct sim_device *d)
@@ -207,13 +251,13 @@ void device_clone(struct sim_device *d)
 	struct memimage *image;
 	struct err e;
 
-	if (of == d || of->user != d->user)
+	if (of == d || of->user != d->user || w->n_copy == COPIES_MAX)
 		return;
 	sim_fault(w, FAULT_DEVICE_CLONED);
 	sim_trace(w, "%s   is started from a copy of %s", d->name, of->name);
 	image = memvfs_image(of->path, NULL);
 	memimage_rename(image, of->path, d->path);
-	/* What was pending in the copied file may go up twice. */
+	note_copy(of, d);
 	d->restored = of->restored = true;
 	d->upgraded = of->upgraded;
 	memset(&d->seen, 0, sizeof d->seen);
@@ -245,6 +289,7 @@ void device_free(struct sim_device *d)
 	d->en = NULL;
 	actions_free(&d->out);
 	memimage_free(d->backup);
+	free(d->committed);
 	keys_free(d);
 }
 
@@ -260,7 +305,7 @@ void device_link_up(struct sim_device *d)
 	sim_trace(d->w, "%s   link up", d->name);
 	if (sealer_renew(d->up, &e))
 		abort();
-	if (rng_chance(&d->w->chance, d->w->healed ? 1000 : 700)) {
+	if (rng_chance(&d->w->chance, d->w->healed ? 1000 : 1000 - d->w->c.unmeasured)) {
 		/* A login or refresh just before measured the clock, on its round trip. */
 		int64_t error =
 			(int64_t)rng_below(&d->w->chance, 2 * CLOCK_ERROR_MS) - CLOCK_ERROR_MS;
@@ -304,7 +349,10 @@ static void publish(struct sim_device *d, struct slice frame)
 		queue_add(d->w, ITEM_SENT, 1 + rng_below(&d->w->chance, 50), (int)d->index);
 	sent->link_run = d->link_run;
 	sent->bytes = frame.len;
+	if (d->w->now_ms < d->slow_until_ms && frame.len > 1 && frame.at[1] == FRAME_SET)
+		d->w->late_ms = rng_range(&d->w->chance, 1000, 60000);
 	net_publish(d->w, (int)d->index, &t, buf_slice(&sealed), false);
+	d->w->late_ms = 0;
 	buf_free(&sealed);
 }
 

@@ -39,6 +39,7 @@ static const struct {
 	{"restamp_cut", AT(engine_break, restamp_cut), 0},
 	{"no_floor", AT(engine_break, no_floor), 0},
 	{"no_restamp", AT(engine_break, no_restamp), 0},
+	{"no_skip", AT(engine_break, no_skip), 0},
 	{"no_sync", AT(engine_break, no_sync), 0},
 	{"no_sweep", AT(engine_break, no_sweep), 0},
 	{"no_repull", AT(engine_break, no_repull), 0},
@@ -87,7 +88,8 @@ static void usage(FILE *to)
 {
 	fprintf(to, "usage: neap_sim [--seeds A..B | --hours H] [--seconds S] [--devices N[..M]]\n"
 		    "                [--users N] [--activities N] [--climate "
-		    "any|tiny|dense|moving|wide]\n"
+		    "any|tiny|dense|moving|wide|\n"
+		    "                copies|clocks|collect|schema]\n"
 		    "                [--crash device|store [--power] [--crash-at K]] [-j JOBS] "
 		    "[--break RULE]... [--expect-failure] [--no-shrink] "
 		    "[--trace]\n"
@@ -133,7 +135,8 @@ static bool parse_devices(const char *text, struct options *o)
 
 static bool parse_climate(const char *text, struct options *o)
 {
-	static const char *const name[] = {"any", "tiny", "dense", "moving", "wide"};
+	static const char *const name[] = {"any",    "tiny",   "dense",	  "moving", "wide",
+					   "copies", "clocks", "collect", "schema"};
 
 	for (unsigned i = 0; i < sizeof name / sizeof name[0]; i++) {
 		if (strcmp(text, name[i]) != 0)

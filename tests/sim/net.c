@@ -24,7 +24,7 @@ static uint64_t latency(struct world *w)
 
 static void send_one(struct world *w, int to, const struct topic *t, struct slice sealed)
 {
-	struct item *it = queue_add(w, ITEM_MESSAGE, latency(w), to);
+	struct item *it = queue_add(w, ITEM_MESSAGE, latency(w) + w->late_ms, to);
 
 	it->topic = *t;
 	it->link_run = to < 0 ? w->backend.link_run : w->device[to].link_run;
@@ -134,6 +134,10 @@ void net_replay(struct world *w)
 	if (w->n_recorded == 0)
 		return;
 	const struct recorded *r = &w->recorded[rng_below(&w->chance, (uint32_t)w->n_recorded)];
+	for (unsigned i = 0; w->c.late_sets && r->topic.kind != TOPIC_UP && i < 20; i++)
+		r = &w->recorded[w->n_recorded - 1 -
+				 rng_below(&w->chance,
+					   w->n_recorded < 60 ? (uint32_t)w->n_recorded : 60)];
 	sim_fault(w, FAULT_REPLAYED);
 	sim_trace(w, "     replays a recorded message of %s", r->topic.user.at);
 	route(w, &r->topic, buf_slice(&r->sealed));

@@ -98,7 +98,7 @@ static void write_one(struct world *w, sqlite3 *db)
 	sqlite3_finalize(s);
 }
 
-void operator_write(struct world *w)
+static sqlite3 *open_store(struct world *w)
 {
 	sqlite3 *db;
 
@@ -106,10 +106,39 @@ void operator_write(struct world *w)
 	sim_clock(w, NULL);
 	if (sqlite3_open_v2(STORE_PATH, &db, SQLITE_OPEN_READWRITE, MEMVFS_NAME) != SQLITE_OK) {
 		sim_fail(w, "the operator cannot open the store: %s", sqlite3_errmsg(db));
-		return;
+		sqlite3_close(db);
+		return NULL;
 	}
-	sim_fault(w, FAULT_OPERATOR);
 	sqlite3_busy_timeout(db, 100);
+	return db;
+}
+
+void operator_purge(struct world *w)
+{
+	enum { AT_MOST = 12 };
+	sqlite3 *db = open_store(w);
+
+	for (unsigned n = 0; db && n < AT_MOST && w->n_token; n++) {
+		struct token *t = &w->token[rng_below(&w->chance, (uint32_t)w->n_token)];
+		char sql[200];
+		snprintf(sql, sizeof sql, "DELETE FROM %s WHERE token='%s'",
+			 w->table[t->table]->name, t->text);
+		if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK || !sqlite3_changes(db))
+			continue;
+		sim_trace(w, "operator %s", sql);
+		sim_fault(w, FAULT_PURGED);
+		t->purged = PURGED;
+	}
+	sqlite3_close(db);
+}
+
+void operator_write(struct world *w)
+{
+	sqlite3 *db = open_store(w);
+
+	if (!db)
+		return;
+	sim_fault(w, FAULT_OPERATOR);
 	bool tx = rng_chance(&w->chance, 300);
 	if (tx)
 		sqlite3_exec(db, "BEGIN", NULL, NULL, NULL);

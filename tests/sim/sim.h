@@ -12,7 +12,7 @@
  *   app.c      apps that write plain SQL on a device's file; app_sql.c, app_append.c: their
  *              statements; schema.c: their tables
  *   operator.c plain SQL on the server's store
- *   check.c    what must hold once all is healed
+ *   watch.c    what must hold after every step; check.c: once all is healed
  */
 #ifndef NEAP_SIM_H
 #define NEAP_SIM_H
@@ -31,6 +31,8 @@ enum sim_bounds {
 	TABLES_MAX = 16,
 	FRESH_MAX = 256,    /* append rows of one app transaction */
 	SEALED_KEPT = 4000, /* messages recorded to be replayed later */
+	COPIES_MAX = 256,   /* of devices' files, in a run */
+	FLIGHT_SEEN = 128,  /* sets of a device that are given out and not settled */
 };
 
 /* What is done in a run, one thing after the other. */
@@ -55,6 +57,9 @@ enum activity {
 	DO_DEVICE_RESTORE,
 	DO_DEVICE_CLONE,
 	DO_UPGRADE,
+	/* What follows is drawn only in climates that are made for it. */
+	DO_PURGE,
+	DO_LATE_SETS,
 	DO_N,
 };
 
@@ -83,6 +88,7 @@ enum fault {
 	FAULT_UPGRADED,
 	FAULT_ALL_REPLAYED,
 	FAULT_VANISHED,
+	FAULT_PURGED,
 	FAULT_N,
 };
 extern const char *const fault_name[FAULT_N];
@@ -110,6 +116,11 @@ enum kind_of_climate {
 	CLIMATE_DENSE,
 	CLIMATE_MOVING,
 	CLIMATE_WIDE,
+	/* Each raises the odds of what seldom meets. Drawn only if they are asked for. */
+	CLIMATE_COPIES,	 /* restored and copied devices, late and replayed sets, purges */
+	CLIMATE_CLOCKS,	 /* clocks far ahead while sets are cut, on a slow network */
+	CLIMATE_COLLECT, /* deletes are forgotten while full pulls are under way */
+	CLIMATE_SCHEMA,	 /* old and new versions of an app side by side */
 };
 
 /* Whose disk fails at one write, all others being fine. */
@@ -153,6 +164,10 @@ struct climate {
 	uint32_t moving; /* everyone works on one key for so many writes, then on the next; 0 not so
 			  */
 	uint32_t tables; /* chance of each table */
+	bool late_touch; /* telemetry is changed soon after it was written */
+	bool late_sets;	 /* what is replayed is mostly what devices sent */
+	bool year_ahead; /* clocks are a year ahead or right */
+	uint32_t unmeasured; /* links that come up without the clock having been measured */
 };
 
 struct world;
@@ -174,6 +189,12 @@ struct sim_user {
 	uint64_t seq, term; /* newest broadcast seen: they follow each other */
 };
 
+enum purged {
+	PURGED_NOT,
+	PURGED,
+	PURGED_ONCE, /* then the store was put back, or wiped */
+};
+
 /* One row an app appended, by the token in it. */
 struct token {
 	char text[24];
@@ -181,6 +202,14 @@ struct token {
 	unsigned table;
 	bool vanished; /* the app's commit was not durable, and a power cut took it */
 	bool touched;  /* updated or deleted since: its values, or its being there, may differ */
+	enum purged purged; /* by an operator, on the server */
+	bool lost;	    /* its device's file was replaced by one that may not have it */
+	bool copied;	    /* another device's file began with it: it goes up under both */
+};
+
+/* A set that the backend acknowledged first at this head of its user; cut 0: not known. */
+struct committed {
+	uint64_t site, number, term, head, cut;
 };
 
 struct sim_device {
@@ -197,6 +226,7 @@ struct sim_device {
 	bool link;
 	uint64_t link_run;   /* raised at each connect: what belongs to an older one is dropped */
 	uint64_t link_up_at; /* reconnects then */
+	uint64_t slow_until_ms;	 /* what it sends before takes long */
 	uint64_t tick_ms, ticks; /* to notice an engine that spins */
 	struct sealer *up;
 	struct opener *down, *head;
@@ -208,9 +238,15 @@ struct sim_device {
 	struct memimage *backup;	    /* NULL: none yet */
 	uint32_t upgraded, backup_upgraded; /* tables that have their added column; bits */
 	struct {
-		uint64_t store, term, site, cursor, acked;
-	} seen;	       /* what may only grow while the first three stay */
-	bool restored; /* its file was an older one: append rows may be missing on it */
+		uint64_t store, term, site, cursor, hold, acked;
+		uint64_t flight[FLIGHT_SEEN];
+		size_t n_flight;
+	} seen; /* what may only grow while the first three stay; the sets in flight */
+	struct committed *committed;
+	size_t n_committed, cap_committed;
+	bool restored;	      /* its file was an older one */
+	bool renewed;	      /* the server refused an identity of its rows: they got others (J3) */
+	size_t backup_tokens; /* the world's when the copy was made */
 };
 
 struct sim_backend {
@@ -236,6 +272,7 @@ enum item_type {
 	ITEM_SQL,	 /* IN_SQL */
 	ITEM_BROKER,	 /* IN_BROKER */
 	ITEM_APP_COMMIT, /* ends the app's open transaction */
+	ITEM_BEGIN_ANEW, /* the device's file is put back, or it is killed */
 };
 
 struct item {
@@ -263,6 +300,7 @@ struct world {
 	struct climate c;
 	uint64_t now_ms;  /* true time since 1970 */
 	bool healed;	  /* no more faults */
+	uint64_t late_ms; /* of the message that is published: it arrives so much later */
 	uint64_t sync_id; /* asked of everyone; 0 nothing */
 
 	unsigned n_user, n_device, n_table;
@@ -285,6 +323,10 @@ struct world {
 	uint64_t spot; /* writes so far: where everyone is, in a climate that moves */
 	struct token *token;
 	size_t n_token, cap_token;
+	struct {
+		unsigned of, by; /* device `by` was started from a copy of `of` */
+	} copy[COPIES_MAX];
+	size_t n_copy;
 
 	bool failed;
 	char why[4096];
@@ -347,6 +389,9 @@ bool device_struck(struct sim_device *d);
 /* A copy of the device's file is kept, and put back later. */
 void device_backup(struct sim_device *d);
 void device_restore(struct sim_device *d);
+/* Sets that the device cuts now arrive when it has begun anew. */
+void device_late_sets(struct sim_device *d);
+void device_begin_anew(struct sim_device *d);
 /* The device's file is replaced by a copy of another's of the same user. */
 void device_clone(struct sim_device *d);
 /* The app gets a newer version: a column is added to one of its tables. */
@@ -374,6 +419,8 @@ void backend_free(struct world *w);
 sqlite3 *app_connection(struct sim_device *d);
 void app_close(struct sim_device *d);
 void app_write(struct sim_device *d);
+/* Changes some telemetry that was written lately. */
+void app_touch(struct sim_device *d);
 /* Writes `last` into a cell of every merge table with rows. */
 void app_write_last(struct sim_device *d, const char *last);
 /* Rows for a climate that moves, written before it begins. */
@@ -393,13 +440,18 @@ extern const unsigned n_sim_tables;
 
 /* operator.c */
 void operator_write(struct world *w);
+/* Deletes some telemetry on the server. */
+void operator_purge(struct world *w);
 
-/* check.c */
-void check_all(struct world *w);
-void check_conflicts(struct world *w, sqlite3 *store, struct sim_device *d);
+/* watch.c */
+/* What the backend's step has to say, before it is published. */
+void watch_backend(struct world *w, const struct in_event *ev, size_t n);
 /* After every step of a device, and of a backend that starts again on its own store. */
 void check_device_moves(struct sim_device *d);
 void check_acked(struct world *w);
+
+/* check.c */
+void check_all(struct world *w);
 /* `last` was written after all was in sync: the server has it. */
 void check_last(struct world *w, const struct sim_device *d, const char *last);
 

@@ -29,6 +29,7 @@ const char *const fault_name[FAULT_N] = {
 	[FAULT_DEVICE_CLONED] = "devices started from another's copy",
 	[FAULT_UPGRADED] = "apps upgraded by a column",
 	[FAULT_ALL_REPLAYED] = "messages replayed at the end",
+	[FAULT_PURGED] = "rows of telemetry purged by the operator",
 	[FAULT_VANISHED] = "commits of apps lost with the power",
 };
 
@@ -169,6 +170,9 @@ static void device_item(struct world *w, struct item *it)
 	case ITEM_APP_COMMIT:
 		if (d->app_tx)
 			app_end(d);
+		break;
+	case ITEM_BEGIN_ANEW:
+		device_begin_anew(d);
 		break;
 	default:
 		device_step(d, &(struct event){.type = EV_LOCAL});

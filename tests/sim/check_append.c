@@ -1,0 +1,143 @@
+/* Telemetry: every row that an app appended is on the server once, as written (J3, P8). */
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/sim/check_internal.h"
+
+enum { TEXT_MAX = 8 << 20, SQL_MAX = 500 };
+
+/* The rows of a token, and how many. */
+static int rows_of(sqlite3 *db, const char *sql, const char *token, struct buf *out)
+{
+	sqlite3_stmt *s;
+	int n = 0;
+
+	buf_clear(out);
+	if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK)
+		return 0;
+	sqlite3_bind_text(s, 1, token, -1, SQLITE_STATIC);
+	while (sqlite3_step(s) == SQLITE_ROW) {
+		n++;
+		check_put_row(out, s);
+	}
+	sqlite3_finalize(s);
+	return n;
+}
+
+/* Whether device `by` ever had a file that came from one of device `of`. */
+static bool has_copy(const struct world *w, unsigned of, unsigned by)
+{
+	bool has[DEVICES_MAX] = {false};
+
+	has[of] = true;
+	for (size_t i = 0; i < w->n_copy; i++)
+		has[w->copy[i].by] |= has[w->copy[i].of];
+	return has[by];
+}
+
+/* It stands under the device that wrote it, or under one that had its file (M5). */
+static void check_owner(struct world *w, sqlite3 *store, const struct token *token)
+{
+	char sql[SQL_MAX];
+	sqlite3_stmt *s;
+
+	snprintf(sql, sizeof sql, "SELECT device_id FROM %s WHERE token='%s'",
+		 w->table[token->table]->name, token->text);
+	if (!w->n_copy || sqlite3_prepare_v2(store, sql, -1, &s, NULL) != SQLITE_OK)
+		return;
+	while (!w->failed && sqlite3_step(s) == SQLITE_ROW) {
+		const char *name = (const char *)sqlite3_column_text(s, 0);
+		const struct sim_device *d = device_named(w, name);
+		if (!d || !has_copy(w, token->device, d->index))
+			sim_fail(w, "row %s stands under device %s, which never had its file",
+				 token->text, name);
+	}
+	sqlite3_finalize(s);
+}
+
+/*
+ * A restored device may write a row under the identity that a purged one had: the server, which
+ * keeps no more of a purged row than its identity, takes it for that (docs/simulator.md).
+ */
+static bool may_be_taken_for_purged(const struct world *w, const struct token *token)
+{
+	for (size_t i = 0; i < w->n_token && w->device[token->device].restored; i++) {
+		const struct token *t = &w->token[i];
+		if (t->purged && t->device == token->device && t->table == token->table)
+			return true;
+	}
+	return false;
+}
+
+/* How often the row is on the server, and on its device. */
+static void check_counts(struct world *w, const struct token *token, int there, int here)
+{
+	const char *table = w->table[token->table]->name;
+	const struct sim_device *d = &w->device[token->device];
+	bool renewed = d->restored && d->renewed;
+
+	if (token->vanished) {
+		if (there > 0 && !token->lost)
+			sim_fail(w, "%s: row %s was lost with the power after it had gone up",
+				 table, token->text);
+		return;
+	}
+	/*
+	 * After a restored store a row may go up again, as the device no longer knows under what
+	 * number (P8). If an identity of a restored device was refused, its rows from there on
+	 * get new ones, also those that had gone up.
+	 */
+	if (there > 1 && !token->copied && !renewed && !w->backend.restored)
+		sim_fail(w, "%s: row %s is %d times on the server", table, token->text, there);
+	if (there > 0 && token->purged == PURGED && !token->copied && !renewed)
+		sim_fail(w, "%s: row %s came back after it was purged", table, token->text);
+	if (there == 0 && here > 0 && token->purged == PURGED_NOT && !w->backend.restored &&
+	    !may_be_taken_for_purged(w, token))
+		sim_fail(w, "%s: row %s is on its device, not on the server", table, token->text);
+	if (here == 0 && !token->touched && !token->lost)
+		sim_fail(w, "%s: row %s is gone from its device", table, token->text);
+}
+
+/* Returns how often it is on the server. */
+static int check_token(struct world *w, sqlite3 *store, const struct token *token)
+{
+	const struct sim_table *t = w->table[token->table];
+	struct sim_device *d = &w->device[token->device];
+	struct buf a = {.max = TEXT_MAX}, b = {.max = TEXT_MAX};
+	char sql[SQL_MAX] = "SELECT ";
+
+	for (unsigned i = 0; i < t->n_col; i++) {
+		size_t n = strlen(sql);
+		snprintf(sql + n, SQL_MAX - n, "%s%s", i ? "," : "", t->col[i]);
+	}
+	snprintf(sql + strlen(sql), SQL_MAX - strlen(sql), " FROM %s WHERE token=?1", t->name);
+	int there = rows_of(store, sql, token->text, &a);
+	int here = rows_of(app_connection(d), sql, token->text, &b);
+	check_counts(w, token, there, here);
+	check_owner(w, store, token);
+	if (!w->failed && !token->touched && there == 1 && here == 1 &&
+	    !slice_eq(buf_slice(&a), buf_slice(&b)))
+		check_fail_difference(w, t->name, &a, d->name, &b);
+	buf_free(&a);
+	buf_free(&b);
+	return there;
+}
+
+void check_append_table(struct world *w, sqlite3 *store, unsigned table)
+{
+	char sql[SQL_MAX];
+	sqlite3_stmt *s;
+	sqlite3_int64 known = 0;
+
+	for (size_t i = 0; i < w->n_token && !w->failed; i++)
+		if (w->token[i].table == table)
+			known += check_token(w, store, &w->token[i]);
+	snprintf(sql, sizeof sql, "SELECT count(*) FROM %s", w->table[table]->name);
+	if (w->failed || sqlite3_prepare_v2(store, sql, -1, &s, NULL) != SQLITE_OK)
+		return;
+	if (sqlite3_step(s) == SQLITE_ROW && sqlite3_column_int64(s, 0) != known)
+		sim_fail(w, "%s: %lld rows on the server, of which apps wrote %lld",
+			 w->table[table]->name, (long long)sqlite3_column_int64(s, 0),
+			 (long long)known);
+	sqlite3_finalize(s);
+}
