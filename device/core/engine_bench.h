@@ -270,4 +270,28 @@ static inline void synced_row(struct bench *b)
 	assert_int_equal(status(b).pending_rows, 0);
 }
 
+/* Table t of `sql` is tracked, and in sync with a server that has nothing. */
+static inline void begin_tracked(struct bench *b, const char *sql)
+{
+	begin(b, sql);
+	track(b);
+	first_sync(b, 0);
+}
+
+/* The same as a cmocka fixture. */
+static inline int bench_synced(void **state, const char *sql)
+{
+	*state = calloc(1, sizeof(struct bench));
+	assert_non_null(*state);
+	begin_tracked(*state, sql);
+	return 0;
+}
+
+static inline int bench_end(void **state)
+{
+	end(*state);
+	free(*state);
+	return 0;
+}
+
 #endif

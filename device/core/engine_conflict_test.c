@@ -31,10 +31,16 @@ static uint64_t write_pending(struct bench *b, const char *sql)
 
 static void begin_synced(struct bench *b)
 {
-	begin(b, ddl);
-	track(b);
-	first_sync(b, 0);
+	begin_tracked(b, ddl);
 	synced_row(b);
+}
+
+static int setup(void **state)
+{
+	int rc = bench_synced(state, ddl);
+
+	synced_row(*state);
+	return rc;
 }
 
 static void give_noted(struct bench *b, uint64_t number, uint64_t term)
@@ -66,18 +72,16 @@ static int64_t value_of(struct bench *b, const struct lost_value *l)
 /* What is overtaken before the server answers goes up, again and again until it is noted. */
 static void what_lost_is_reported_until_noted(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	struct f_conflicts f;
 
-	(void)state;
-	begin_synced(&b);
-	write_pending(&b, "UPDATE t SET a = 20");
-	overwrite(&b, 2, 0, 30);
-	f = report_of(&b);
+	write_pending(b, "UPDATE t SET a = 20");
+	overwrite(b, 2, 0, 30);
+	f = report_of(b);
 	assert_int_equal(f.site, TEST_SITE);
 	assert_int_equal(f.number, 1);
 	assert_int_equal(f.n, 1);
-	assert_int_equal(value_of(&b, &f.lost[0]), 20);
+	assert_int_equal(value_of(b, &f.lost[0]), 20);
 	assert_true(slice_eq(f.lost[0].table, slice_str("t")));
 	assert_true(slice_eq(f.lost[0].key, slice_str("{\"id\": 1}")));
 	assert_true(slice_eq(f.lost[0].column, slice_str("a")));
@@ -86,68 +90,63 @@ static void what_lost_is_reported_until_noted(void **state)
 	assert_int_equal(f.lost[0].won.site, 7);
 	/* The answer was lost. */
 	do
-		wait_deadline(&b);
-	while (!find(&b, FRAME_CONFLICTS));
+		wait_deadline(b);
+	while (!find(b, FRAME_CONFLICTS));
 	/* So is an answer of another term, or to something else. */
-	give_noted(&b, 1, TERM + 1);
-	give_noted(&b, 2, TERM);
+	give_noted(b, 1, TERM + 1);
+	give_noted(b, 2, TERM);
 	do
-		wait_deadline(&b);
-	while (!find(&b, FRAME_CONFLICTS));
-	give_noted(&b, 1, TERM);
+		wait_deadline(b);
+	while (!find(b, FRAME_CONFLICTS));
+	give_noted(b, 1, TERM);
 	assert_string_equal(
-		test_query(&b.db, "SELECT value FROM neap_meta WHERE key = 'conflict_noted'"), "1");
+		test_query(&b->db, "SELECT value FROM neap_meta WHERE key = 'conflict_noted'"),
+		"1");
 	for (int i = 0; i < 20; i++) {
-		wait_deadline(&b);
-		assert_null(find(&b, FRAME_CONFLICTS));
+		wait_deadline(b);
+		assert_null(find(b, FRAME_CONFLICTS));
 	}
-	assert_string_equal(list(&b), "a 20 0");
-	end(&b);
+	assert_string_equal(list(b), "a 20 0");
 }
 
 static void a_restart_reports_again(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	struct frame f;
 
-	(void)state;
-	begin_synced(&b);
-	write_pending(&b, "UPDATE t SET a = 20");
-	overwrite(&b, 2, 0, 30);
-	assert_int_equal(report_of(&b).n, 1);
-	engine_close(b.en);
-	open_engine(&b);
-	happen(&b, EV_LINK_UP);
-	assert_null(find(&b, FRAME_CONFLICTS));
-	f = welcome(find(&b, FRAME_HELLO), &b, 2);
-	give(&b, EV_DOWN, &f);
-	assert_int_equal(report_of(&b).number, 1);
+	write_pending(b, "UPDATE t SET a = 20");
+	overwrite(b, 2, 0, 30);
+	assert_int_equal(report_of(b).n, 1);
+	engine_close(b->en);
+	open_engine(b);
+	happen(b, EV_LINK_UP);
+	assert_null(find(b, FRAME_CONFLICTS));
+	f = welcome(find(b, FRAME_HELLO), b, 2);
+	give(b, EV_DOWN, &f);
+	assert_int_equal(report_of(b).number, 1);
 	/* A new connection takes it up again. */
-	happen(&b, EV_LINK_DOWN);
-	happen(&b, EV_LINK_UP);
-	assert_int_equal(report_of(&b).number, 1);
-	give_noted(&b, 1, TERM);
-	happen(&b, EV_LINK_DOWN);
-	happen(&b, EV_LINK_UP);
-	assert_null(find(&b, FRAME_CONFLICTS));
-	end(&b);
+	happen(b, EV_LINK_DOWN);
+	happen(b, EV_LINK_UP);
+	assert_int_equal(report_of(b).number, 1);
+	give_noted(b, 1, TERM);
+	happen(b, EV_LINK_DOWN);
+	happen(b, EV_LINK_UP);
+	assert_null(find(b, FRAME_CONFLICTS));
 }
 
 /* More than one frame holds, one after the other. */
 static void many_go_in_several_frames(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	struct test_rows *r = calloc(75, sizeof(*r));
 	struct table_rows all = {0};
 	struct rows rows = {1, &all};
 
-	(void)state;
 	assert_non_null(r);
-	begin_synced(&b);
-	test_sql(&b.db, "WITH c(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM c WHERE i < 301) "
-			"INSERT INTO t SELECT i, i, i FROM c; DELETE FROM neap_m1; UPDATE t SET a "
-			"= 1000 + a WHERE id > 1");
-	all.shape = &engine_devdb(b.en)->table[0].shape;
+	test_sql(&b->db, "WITH c(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM c WHERE i < 301) "
+			 "INSERT INTO t SELECT i, i, i FROM c; DELETE FROM neap_m1; UPDATE t SET a "
+			 "= 1000 + a WHERE id > 1");
+	all.shape = &engine_devdb(b->en)->table[0].shape;
 	all.row = calloc(300, sizeof(struct row));
 	assert_non_null(all.row);
 	for (int i = 0; i < 300; i++) {
@@ -155,17 +154,16 @@ static void many_go_in_several_frames(void **state)
 		test_cell(&r[i / 4], 0, test_int(5), late, 7);
 		all.row[all.n_row++] = r[i / 4].row[i % 4];
 	}
-	give_change(&b, 2, &rows);
-	assert_int_equal(report_of(&b).n, 256);
-	give_noted(&b, 256, TERM);
-	assert_int_equal(report_of(&b).n, 44);
-	give_noted(&b, 300, TERM);
+	give_change(b, 2, &rows);
+	assert_int_equal(report_of(b).n, 256);
+	give_noted(b, 256, TERM);
+	assert_int_equal(report_of(b).n, 44);
+	give_noted(b, 300, TERM);
 	assert_string_equal(
-		test_query(&b.db, "SELECT value FROM neap_meta WHERE key = 'conflict_noted'"),
+		test_query(&b->db, "SELECT value FROM neap_meta WHERE key = 'conflict_noted'"),
 		"300");
 	free(all.row);
 	free(r);
-	end(&b);
 }
 
 /* A sync is not over before the server has noted what lost; but it does not wait for ever. */
@@ -204,133 +202,119 @@ static void a_sync_waits_for_the_note(void **state)
 /* A value that one message cannot hold goes in parts, within the window. */
 static void a_large_value_goes_in_parts(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	size_t parts = 0;
 
-	(void)state;
-	begin_synced(&b);
-	write_pending(&b, "UPDATE t SET b = 5, a = randomblob(100000)");
-	while (b.n_bytes)
-		step(&b, (struct event){.type = EV_SENT, .sent_bytes = b.n_bytes});
-	overwrite(&b, 2, 0, 30);
-	assert_non_null(find(&b, FRAME_PART));
-	while (b.n_bytes) {
-		assert_in_range(b.n_bytes, 1, 12288 + LIMIT_PIECE + 200);
-		parts += b.n_sent;
-		step(&b, (struct event){.type = EV_SENT, .sent_bytes = b.n_bytes});
+	write_pending(b, "UPDATE t SET b = 5, a = randomblob(100000)");
+	while (b->n_bytes)
+		step(b, (struct event){.type = EV_SENT, .sent_bytes = b->n_bytes});
+	overwrite(b, 2, 0, 30);
+	assert_non_null(find(b, FRAME_PART));
+	while (b->n_bytes) {
+		assert_in_range(b->n_bytes, 1, 12288 + LIMIT_PIECE + 200);
+		parts += b->n_sent;
+		step(b, (struct event){.type = EV_SENT, .sent_bytes = b->n_bytes});
 	}
 	assert_in_range(parts, 25, 26);
-	give_noted(&b, 1, TERM);
+	give_noted(b, 1, TERM);
 	assert_string_equal(
-		test_query(&b.db, "SELECT value FROM neap_meta WHERE key = 'conflict_noted'"), "1");
-	end(&b);
+		test_query(&b->db, "SELECT value FROM neap_meta WHERE key = 'conflict_noted'"),
+		"1");
 }
 
 /* Rule P5: what the server did not take comes back as a correction, while the mark stands. */
 static void a_correction_is_listed(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	uint64_t number;
 
-	(void)state;
-	begin_synced(&b);
-	number = write_pending(&b, "UPDATE t SET a = 20, b = 21");
-	give_ack(&b, number, 2, 0);
-	assert_string_equal(list(&b), "");
-	overwrite(&b, 2, 0, 30);
-	assert_string_equal(list(&b), "a 20 0");
-	assert_int_equal(status(&b).pending_rows, 0);
-	assert_string_equal(test_query(&b.db, "SELECT a || ' ' || b FROM t"), "30 21");
-	end(&b);
+	number = write_pending(b, "UPDATE t SET a = 20, b = 21");
+	give_ack(b, number, 2, 0);
+	assert_string_equal(list(b), "");
+	overwrite(b, 2, 0, 30);
+	assert_string_equal(list(b), "a 20 0");
+	assert_int_equal(status(b).pending_rows, 0);
+	assert_string_equal(test_query(&b->db, "SELECT a || ' ' || b FROM t"), "30 21");
 }
 
 /* What the server took is settled before what came after it is applied: that lost nothing. */
 static void what_was_taken_has_not_lost(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	uint64_t number;
 
-	(void)state;
-	begin_synced(&b);
-	number = write_pending(&b, "UPDATE t SET a = 20");
-	overwrite(&b, 3, 0, 30); /* seq 2 is missing as yet */
-	give_ack(&b, number, 2, 2);
-	assert_int_equal(status(&b).cursor, 3);
-	assert_string_equal(test_query(&b.db, "SELECT a FROM t"), "30");
-	assert_string_equal(list(&b), "");
-	assert_null(find(&b, FRAME_CONFLICTS));
-	end(&b);
+	number = write_pending(b, "UPDATE t SET a = 20");
+	overwrite(b, 3, 0, 30); /* seq 2 is missing as yet */
+	give_ack(b, number, 2, 2);
+	assert_int_equal(status(b).cursor, 3);
+	assert_string_equal(test_query(&b->db, "SELECT a FROM t"), "30");
+	assert_string_equal(list(b), "");
+	assert_null(find(b, FRAME_CONFLICTS));
 }
 
 /* A reset of the store: what it had noted may be gone with it. */
 static void a_reset_reports_all_again(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	struct frame f;
 
-	(void)state;
-	begin_synced(&b);
-	write_pending(&b, "UPDATE t SET a = 20");
-	overwrite(&b, 2, 0, 30);
-	give_noted(&b, 1, TERM);
-	give_head(&b, 9);
-	while (!find(&b, FRAME_PULL))
-		wait_deadline(&b);
+	write_pending(b, "UPDATE t SET a = 20");
+	overwrite(b, 2, 0, 30);
+	give_noted(b, 1, TERM);
+	give_head(b, 9);
+	while (!find(b, FRAME_PULL))
+		wait_deadline(b);
 	f = (struct frame){.type = FRAME_RESET,
-			   .reset = {.nonce = find(&b, FRAME_PULL)->pull.nonce,
+			   .reset = {.nonce = find(b, FRAME_PULL)->pull.nonce,
 				     .store = STORE,
 				     .term = TERM,
 				     .head = 2}};
-	give(&b, EV_DOWN, &f);
-	while (!find(&b, FRAME_HELLO))
-		wait_deadline(&b);
-	f = welcome(find(&b, FRAME_HELLO), &b, 2);
+	give(b, EV_DOWN, &f);
+	while (!find(b, FRAME_HELLO))
+		wait_deadline(b);
+	f = welcome(find(b, FRAME_HELLO), b, 2);
 	f.welcome.noted = 0;
-	give(&b, EV_DOWN, &f);
-	while (!find(&b, FRAME_PULL))
-		wait_deadline(&b);
-	give_page(&b, page(find(&b, FRAME_PULL), 2, 2), NULL);
+	give(b, EV_DOWN, &f);
+	while (!find(b, FRAME_PULL))
+		wait_deadline(b);
+	give_page(b, page(find(b, FRAME_PULL), 2, 2), NULL);
 	/* The settled row that went is in the list, too. */
-	assert_string_equal(list(&b), "a 20 0,- - 0");
-	assert_int_equal(report_of(&b).n, 2);
-	assert_int_equal(report_of(&b).lost[1].reg.stamp, 0);
-	end(&b);
+	assert_string_equal(list(b), "a 20 0,- - 0");
+	assert_int_equal(report_of(b).n, 2);
+	assert_int_equal(report_of(b).lost[1].reg.stamp, 0);
 }
 
 /* A store that was restored and knows the position all the same: what it has not is told again. */
 static void a_welcome_tells_what_the_server_has(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	struct frame f;
 
-	(void)state;
-	begin_synced(&b);
 	for (uint64_t seq = 2; seq < 4; seq++) {
-		test_sql(&b.db, seq == 2 ? "UPDATE t SET a = 20" : "UPDATE t SET a = 21");
-		happen(&b, EV_LOCAL);
-		overwrite(&b, seq, 0, 30);
-		assert_int_equal(report_of(&b).number, seq - 1);
-		give_noted(&b, seq - 1, TERM);
+		test_sql(&b->db, seq == 2 ? "UPDATE t SET a = 20" : "UPDATE t SET a = 21");
+		happen(b, EV_LOCAL);
+		overwrite(b, seq, 0, 30);
+		assert_int_equal(report_of(b).number, seq - 1);
+		give_noted(b, seq - 1, TERM);
 	}
 	for (int noted = 2; noted >= 1; noted--) {
-		engine_close(b.en);
-		open_engine(&b);
-		happen(&b, EV_LINK_UP);
-		f = welcome(find(&b, FRAME_HELLO), &b, 3);
+		engine_close(b->en);
+		open_engine(b);
+		happen(b, EV_LINK_UP);
+		f = welcome(find(b, FRAME_HELLO), b, 3);
 		f.welcome.term = TERM + 1;
 		f.welcome.noted = (uint64_t)noted;
-		give(&b, EV_DOWN, &f);
+		give(b, EV_DOWN, &f);
 		if (noted == 2)
-			assert_null(find(&b, FRAME_CONFLICTS));
+			assert_null(find(b, FRAME_CONFLICTS));
 	}
-	assert_int_equal(report_of(&b).n, 1);
-	assert_int_equal(report_of(&b).number, 2);
-	assert_int_equal(value_of(&b, &report_of(&b).lost[0]), 21);
-	give_noted(&b, 2, TERM + 1);
-	happen(&b, EV_LINK_DOWN);
-	happen(&b, EV_LINK_UP);
-	assert_null(find(&b, FRAME_CONFLICTS));
-	end(&b);
+	assert_int_equal(report_of(b).n, 1);
+	assert_int_equal(report_of(b).number, 2);
+	assert_int_equal(value_of(b, &report_of(b).lost[0]), 21);
+	give_noted(b, 2, TERM + 1);
+	happen(b, EV_LINK_DOWN);
+	happen(b, EV_LINK_UP);
+	assert_null(find(b, FRAME_CONFLICTS));
 }
 
 /* ---- callback and resolver ---- */
@@ -443,25 +427,22 @@ static void a_resolver_writes(void **state)
 /* The process ended after the change was applied and before anyone was asked. */
 static void a_crash_before_asking_asks_later(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	struct ear ear = {.choice = RESOLVE_WRITE, .answer = 50};
 
-	(void)state;
-	begin_synced(&b);
-	write_pending(&b, "UPDATE t SET a = 20");
-	overwrite(&b, 2, 0, 30);
-	test_sql(&b.db, "UPDATE neap_conflict SET todo = 3");
-	reopen(&b, &ear);
-	happen(&b, EV_TICK);
+	write_pending(b, "UPDATE t SET a = 20");
+	overwrite(b, 2, 0, 30);
+	test_sql(&b->db, "UPDATE neap_conflict SET todo = 3");
+	reopen(b, &ear);
+	happen(b, EV_TICK);
 	assert_int_equal(ear.asked, 1);
-	assert_non_null(told(&b));
-	assert_string_equal(test_query(&b.db, "SELECT a FROM t"), "50");
-	engine_close(b.en);
-	open_engine(&b);
-	happen(&b, EV_TICK);
+	assert_non_null(told(b));
+	assert_string_equal(test_query(&b->db, "SELECT a FROM t"), "50");
+	engine_close(b->en);
+	open_engine(b);
+	happen(b, EV_TICK);
 	assert_int_equal(ear.asked, 1);
-	assert_null(told(&b));
-	end(&b);
+	assert_null(told(b));
 }
 
 static int try_step(struct bench *b)
@@ -475,35 +456,32 @@ static int try_step(struct bench *b)
 /* A transaction that fails takes back what a resolver wrote: asked anew, as if never before. */
 static void a_failed_transaction_asks_again(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	struct ear ear = {.choice = RESOLVE_WRITE, .answer = 50};
 
-	(void)state;
-	begin_synced(&b);
-	write_pending(&b, "UPDATE t SET a = 20");
-	overwrite(&b, 2, 0, 30);
-	test_sql(&b.db, "UPDATE neap_conflict SET todo = 3");
-	reopen(&b, &ear);
+	write_pending(b, "UPDATE t SET a = 20");
+	overwrite(b, 2, 0, 30);
+	test_sql(&b->db, "UPDATE neap_conflict SET todo = 3");
+	reopen(b, &ear);
 	/* The app holds the lock: nobody is asked. */
-	sqlite3_busy_timeout(db_handle(engine_devdb(b.en)->db), 0);
-	test_sql(&b.db, "BEGIN IMMEDIATE");
-	assert_int_equal(try_step(&b), NE_BUSY);
-	test_sql(&b.db, "ROLLBACK");
+	sqlite3_busy_timeout(db_handle(engine_devdb(b->en)->db), 0);
+	test_sql(&b->db, "BEGIN IMMEDIATE");
+	assert_int_equal(try_step(b), NE_BUSY);
+	test_sql(&b->db, "ROLLBACK");
 	assert_int_equal(ear.asked, 0);
 	/* Nothing can be written from the moment of the answer on. */
-	ear.spoil = db_handle(engine_devdb(b.en)->db);
-	assert_int_not_equal(try_step(&b), NE_OK);
+	ear.spoil = db_handle(engine_devdb(b->en)->db);
+	assert_int_not_equal(try_step(b), NE_OK);
 	assert_int_equal(ear.asked, 1);
-	assert_string_equal(list(&b), "a 20 3");
-	assert_string_equal(test_query(&b.db, "SELECT a FROM t"), "30");
+	assert_string_equal(list(b), "a 20 3");
+	assert_string_equal(test_query(&b->db, "SELECT a FROM t"), "30");
 	sqlite3_exec(ear.spoil, "PRAGMA query_only = OFF", NULL, NULL, NULL);
 	ear.spoil = NULL;
-	assert_int_equal(try_step(&b), NE_OK);
+	assert_int_equal(try_step(b), NE_OK);
 	assert_int_equal(ear.asked, 2);
-	assert_non_null(told(&b));
-	assert_string_equal(list(&b), "a 20 0");
-	assert_string_equal(test_query(&b.db, "SELECT a FROM t"), "50");
-	end(&b);
+	assert_non_null(told(b));
+	assert_string_equal(list(b), "a 20 0");
+	assert_string_equal(test_query(&b->db, "SELECT a FROM t"), "50");
 }
 
 /* The app wrote the cell again, or removed the row, before the resolver's turn: that is its answer.
@@ -560,22 +538,24 @@ static void a_value_that_does_not_fit_is_not_written(void **state)
 	end(&b);
 }
 
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, bench_end)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(what_lost_is_reported_until_noted),
-		cmocka_unit_test(a_restart_reports_again),
-		cmocka_unit_test(many_go_in_several_frames),
+		T(what_lost_is_reported_until_noted),
+		T(a_restart_reports_again),
+		T(many_go_in_several_frames),
 		cmocka_unit_test(a_sync_waits_for_the_note),
-		cmocka_unit_test(a_large_value_goes_in_parts),
-		cmocka_unit_test(a_correction_is_listed),
-		cmocka_unit_test(what_was_taken_has_not_lost),
-		cmocka_unit_test(a_reset_reports_all_again),
-		cmocka_unit_test(a_welcome_tells_what_the_server_has),
+		T(a_large_value_goes_in_parts),
+		T(a_correction_is_listed),
+		T(what_was_taken_has_not_lost),
+		T(a_reset_reports_all_again),
+		T(a_welcome_tells_what_the_server_has),
 		cmocka_unit_test(the_callback_hears_once),
 		cmocka_unit_test(a_resolver_writes),
-		cmocka_unit_test(a_crash_before_asking_asks_later),
-		cmocka_unit_test(a_failed_transaction_asks_again),
+		T(a_crash_before_asking_asks_later),
+		T(a_failed_transaction_asks_again),
 		cmocka_unit_test(a_newer_write_of_the_app_stands),
 		cmocka_unit_test(a_value_that_does_not_fit_is_not_written),
 	};

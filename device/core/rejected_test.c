@@ -10,14 +10,14 @@ static const char *rejected(struct bench *b)
 	return test_query(&b->db, "SELECT text || '|' || reason FROM neap_rejected ORDER BY id");
 }
 
-static const struct shape *start(struct bench *b)
+static int setup(void **state)
 {
-	const struct shape *s;
+	return bench_synced(state, people);
+}
 
-	begin(b, people);
-	s = track(b);
-	first_sync(b, 0);
-	return s;
+static const struct shape *tracked_shape(struct bench *b)
+{
+	return &engine_devdb(b->en)->table[0].shape;
 }
 
 static const struct shape *own_shape(void *ctx, struct shape_id id)
@@ -60,172 +60,165 @@ static void give_reject(struct bench *b, const struct shape *s, uint64_t number,
 	buf_free(&bytes);
 }
 
-static void refused_insert(bool reason_first)
+static void refused_insert(struct bench *b, bool reason_first)
 {
-	struct bench b;
 	struct test_rows r = {0};
 	struct rows rows;
-	const struct shape *s = start(&b);
-	const struct row *sent = sends(&b, "INSERT INTO t VALUES(1, 'x', 7)", &rows);
+	const struct shape *s = tracked_shape(b);
+	const struct row *sent = sends(b, "INSERT INTO t VALUES(1, 'x', 7)", &rows);
 	uint64_t stamp = sent->exist_reg.stamp;
 
 	if (reason_first)
-		give_reject(&b, s, 1, "taken");
+		give_reject(b, s, 1, "taken");
 	test_row(&r, s, test_int(1), EXIST_DEAD, stamp, SITE_REFUSED);
-	give_change(&b, 1, &r.rows);
+	give_change(b, 1, &r.rows);
 	if (!reason_first) {
-		assert_non_null(strstr(rejected(&b), "the server refused this write"));
-		give_reject(&b, s, 1, "taken");
+		assert_non_null(strstr(rejected(b), "the server refused this write"));
+		give_reject(b, s, 1, "taken");
 	}
-	give_ack(&b, 1, 1, 0);
-	assert_string_equal(test_query(&b.db, "SELECT count(*) FROM t"), "0");
-	assert_string_equal(rejected(&b), "{\"id\": 1, \"email\": \"x\", \"n\": 7}|taken");
-	assert_int_equal(status(&b).rejected_rows, 1);
-	assert_int_equal(status(&b).pending_rows, 0);
-	assert_int_equal(status(&b).problem, NE_ROWS);
-	assert_string_equal(test_query(&b.db, "SELECT count(*) FROM neap_reason"), "0");
+	give_ack(b, 1, 1, 0);
+	assert_string_equal(test_query(&b->db, "SELECT count(*) FROM t"), "0");
+	assert_string_equal(rejected(b), "{\"id\": 1, \"email\": \"x\", \"n\": 7}|taken");
+	assert_int_equal(status(b).rejected_rows, 1);
+	assert_int_equal(status(b).pending_rows, 0);
+	assert_int_equal(status(b).problem, NE_ROWS);
+	assert_string_equal(test_query(&b->db, "SELECT count(*) FROM neap_reason"), "0");
 	/* It is no conflict besides, and a repetition after all is settled says nothing new. */
-	assert_string_equal(test_query(&b.db, "SELECT count(*) FROM neap_conflict"), "0");
-	give_reject(&b, s, 1, "again");
-	assert_string_equal(test_query(&b.db, "SELECT reason FROM neap_rejected"), "taken");
-	end(&b);
+	assert_string_equal(test_query(&b->db, "SELECT count(*) FROM neap_conflict"), "0");
+	give_reject(b, s, 1, "again");
+	assert_string_equal(test_query(&b->db, "SELECT reason FROM neap_rejected"), "taken");
 }
 
 static void test_refused_insert(void **state)
 {
-	(void)state;
-	refused_insert(true);
-	refused_insert(false);
+	refused_insert(*state, false);
+}
+
+static void test_refused_insert_reason_first(void **state)
+{
+	refused_insert(*state, true);
 }
 
 static void test_retry(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	struct test_rows r = {0};
 	struct rows rows;
 	struct rejected_done done;
 	struct err e = {0};
-	const struct shape *s = start(&b);
-	const struct row *sent = sends(&b, "INSERT INTO t VALUES(1, 'x', 7)", &rows);
+	const struct shape *s = tracked_shape(b);
+	const struct row *sent = sends(b, "INSERT INTO t VALUES(1, 'x', 7)", &rows);
 	uint64_t stamp = sent->exist_reg.stamp;
 
-	(void)state;
 	test_row(&r, s, test_int(1), EXIST_DEAD, stamp, SITE_REFUSED);
-	give_change(&b, 1, &r.rows);
-	give_ack(&b, 1, 1, 0);
+	give_change(b, 1, &r.rows);
+	give_ack(b, 1, 1, 0);
 	/* Not while the value is taken here, too. */
 	r = (struct test_rows){0};
 	test_row(&r, s, test_int(2), EXIST_ALIVE, 5, 9);
 	test_cell(&r, 0, test_text("x"), 5, 9);
 	test_cell(&r, 1, test_int(8), 5, 9);
-	give_change(&b, 2, &r.rows);
-	assert_int_equal(rejected_retry(engine_devdb(b.en), 0, &done, &e), NE_OK);
+	give_change(b, 2, &r.rows);
+	assert_int_equal(rejected_retry(engine_devdb(b->en), 0, &done, &e), NE_OK);
 	assert_int_equal(done.failed, 1);
 	assert_non_null(strstr(done.first.text, "UNIQUE"));
-	assert_int_equal(status(&b).rejected_rows, 1);
-	assert_string_equal(test_query(&b.db, "SELECT count(*) FROM neap_m1"), "0");
-	assert_int_equal(rejected_retry(engine_devdb(b.en), 77, &done, &e), NE_NOT_FOUND);
-	test_sql(&b.db, "UPDATE t SET email = 'y' WHERE id = 2");
-	assert_int_equal(rejected_retry(engine_devdb(b.en), 1, &done, &e), NE_OK);
+	assert_int_equal(status(b).rejected_rows, 1);
+	assert_string_equal(test_query(&b->db, "SELECT count(*) FROM neap_m1"), "0");
+	assert_int_equal(rejected_retry(engine_devdb(b->en), 77, &done, &e), NE_NOT_FOUND);
+	test_sql(&b->db, "UPDATE t SET email = 'y' WHERE id = 2");
+	assert_int_equal(rejected_retry(engine_devdb(b->en), 1, &done, &e), NE_OK);
 	assert_int_equal(done.done, 1);
-	assert_string_equal(test_query(&b.db, "SELECT id || email || n FROM t"), "1x7,2y8");
-	assert_int_equal(status(&b).rejected_rows, 0);
-	sent = sends(&b, "SELECT 1", &rows);
+	assert_string_equal(test_query(&b->db, "SELECT id || email || n FROM t"), "1x7,2y8");
+	assert_int_equal(status(b).rejected_rows, 0);
+	sent = sends(b, "SELECT 1", &rows);
 	assert_int_equal(sent->exist, EXIST_ALIVE);
 	assert_true(sent->exist_reg.stamp > stamp);
-	end(&b);
 }
 
 static void test_refused_update(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	struct test_rows r = {0};
 	struct rows rows;
-	const struct shape *s = start(&b);
+	const struct shape *s = tracked_shape(b);
 	const struct row *sent;
 	uint64_t stamp;
 
-	(void)state;
-	sends(&b, "INSERT INTO t VALUES(1, 'a', 7)", &rows);
-	give_ack(&b, 1, 1, 1);
-	sent = sends(&b, "UPDATE t SET email = 'x', n = 8", &rows);
+	sends(b, "INSERT INTO t VALUES(1, 'a', 7)", &rows);
+	give_ack(b, 1, 1, 1);
+	sent = sends(b, "UPDATE t SET email = 'x', n = 8", &rows);
 	stamp = sent->cell[0].reg.stamp;
 	assert_int_equal(sent->n_cell, 2);
 	/* Written again meanwhile: that is a write of its own, and stays. */
-	test_sql(&b.db, "UPDATE t SET n = 9");
+	test_sql(&b->db, "UPDATE t SET n = 9");
 	test_row(&r, s, test_int(1), EXIST_ALIVE, 3, 9);
 	test_cell(&r, 0, test_text("a"), stamp, SITE_REFUSED);
 	test_cell(&r, 1, test_int(7), stamp, SITE_REFUSED);
-	give_change(&b, 2, &r.rows);
-	give_ack(&b, 2, 2, 0);
-	assert_string_equal(test_query(&b.db, "SELECT email || n FROM t"), "a9");
-	assert_non_null(strstr(rejected(&b), "{\"id\": 1, \"email\": \"x\"}|"));
-	assert_int_equal(status(&b).rejected_rows, 1);
+	give_change(b, 2, &r.rows);
+	give_ack(b, 2, 2, 0);
+	assert_string_equal(test_query(&b->db, "SELECT email || n FROM t"), "a9");
+	assert_non_null(strstr(rejected(b), "{\"id\": 1, \"email\": \"x\"}|"));
+	assert_int_equal(status(b).rejected_rows, 1);
 	/* A write that goes up for the same column replaces it; one for another does not. */
-	happen(&b, EV_LOCAL);
-	assert_int_equal(status(&b).rejected_rows, 1);
-	sends(&b, "UPDATE t SET email = 'z'", &rows);
-	assert_int_equal(status(&b).rejected_rows, 0);
-	end(&b);
+	happen(b, EV_LOCAL);
+	assert_int_equal(status(b).rejected_rows, 1);
+	sends(b, "UPDATE t SET email = 'z'", &rows);
+	assert_int_equal(status(b).rejected_rows, 0);
 }
 
 static void test_refused_delete(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	struct test_rows r = {0};
 	struct rows rows;
 	struct rejected_done done;
 	struct err e = {0};
-	const struct shape *s = start(&b);
+	const struct shape *s = tracked_shape(b);
 	const struct row *sent;
 	uint64_t stamp;
 
-	(void)state;
-	sends(&b, "INSERT INTO t VALUES(1, 'a', 7)", &rows);
-	give_ack(&b, 1, 1, 1);
-	sent = sends(&b, "DELETE FROM t", &rows);
+	sends(b, "INSERT INTO t VALUES(1, 'a', 7)", &rows);
+	give_ack(b, 1, 1, 1);
+	sent = sends(b, "DELETE FROM t", &rows);
 	stamp = sent->exist_reg.stamp;
 	test_row(&r, s, test_int(1), EXIST_ALIVE, stamp, SITE_REFUSED);
 	test_cell(&r, 0, test_text("a"), stamp, SITE_REFUSED);
 	test_cell(&r, 1, test_int(7), stamp, SITE_REFUSED);
-	give_change(&b, 2, &r.rows);
-	give_ack(&b, 2, 2, 0);
-	assert_string_equal(test_query(&b.db, "SELECT email || n FROM t"), "a7");
-	assert_int_equal(status(&b).rejected_rows, 1);
-	assert_int_equal(rejected_retry(engine_devdb(b.en), 0, &done, &e), NE_OK);
-	assert_string_equal(test_query(&b.db, "SELECT count(*) FROM t"), "0");
-	sent = sends(&b, "SELECT 1", &rows);
+	give_change(b, 2, &r.rows);
+	give_ack(b, 2, 2, 0);
+	assert_string_equal(test_query(&b->db, "SELECT email || n FROM t"), "a7");
+	assert_int_equal(status(b).rejected_rows, 1);
+	assert_int_equal(rejected_retry(engine_devdb(b->en), 0, &done, &e), NE_OK);
+	assert_string_equal(test_query(&b->db, "SELECT count(*) FROM t"), "0");
+	sent = sends(b, "SELECT 1", &rows);
 	assert_int_equal(sent->exist, EXIST_DEAD);
-	assert_int_equal(rejected_forget(engine_devdb(b.en), 0, &done, &e), NE_OK);
+	assert_int_equal(rejected_forget(engine_devdb(b->en), 0, &done, &e), NE_OK);
 	assert_int_equal(done.done, 0);
-	end(&b);
 }
 
 /* A row of others that lost its place here still sends what was written to it. */
 static void test_parked_rows_marks_go_up(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	struct test_rows r = {0};
 	struct rows rows;
-	const struct shape *s = start(&b);
+	const struct shape *s = tracked_shape(b);
 	const struct row *sent;
 
-	(void)state;
-	sends(&b, "INSERT INTO t VALUES(1, 'a', 7)", &rows);
-	give_ack(&b, 1, 1, 1);
-	sends(&b, "INSERT INTO t VALUES(2, 'x', 0)", &rows);
-	test_sql(&b.db, "UPDATE t SET n = 8 WHERE id = 1");
+	sends(b, "INSERT INTO t VALUES(1, 'a', 7)", &rows);
+	give_ack(b, 1, 1, 1);
+	sends(b, "INSERT INTO t VALUES(2, 'x', 0)", &rows);
+	test_sql(&b->db, "UPDATE t SET n = 8 WHERE id = 1");
 	test_row(&r, s, test_int(1), EXIST_NONE, 0, 0);
 	test_cell(&r, 0, test_text("x"), 5, 9);
-	give_change(&b, 2, &r.rows);
-	assert_int_equal(status(&b).parked_rows, 1);
-	assert_string_equal(test_query(&b.db, "SELECT id FROM t"), "2");
-	sent = sends(&b, "SELECT 1", &rows);
+	give_change(b, 2, &r.rows);
+	assert_int_equal(status(b).parked_rows, 1);
+	assert_string_equal(test_query(&b->db, "SELECT id FROM t"), "2");
+	sent = sends(b, "SELECT 1", &rows);
 	assert_int_equal(sent->exist, EXIST_NONE);
 	assert_int_equal(sent->key[0].i, 1);
 	assert_int_equal(sent->n_cell, 1);
 	assert_int_equal(sent->cell[0].val.i, 8);
-	end(&b);
 }
 
 /* The next set that goes out, or none within some minutes; `newest` is what the server has. */
@@ -277,81 +270,74 @@ static size_t rows_in(struct bench *b, const struct f_set *set, int64_t *first)
  */
 static void test_a_malformed_set(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	const struct f_set *set;
 	int64_t first;
 	struct f_set newest = {0};
 	size_t sets = 0;
 
-	(void)state;
-	start(&b);
-	test_sql(&b.db, "WITH c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100)"
-			" INSERT INTO t SELECT n, n, n FROM c");
-	happen(&b, EV_LOCAL);
-	while (status(&b).pending_rows && (set = next_set(&b, &newest))) {
+	test_sql(&b->db, "WITH c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100)"
+			 " INSERT INTO t SELECT n, n, n FROM c");
+	happen(b, EV_LOCAL);
+	while (status(b).pending_rows && (set = next_set(b, &newest))) {
 		struct f_set sent = *set;
-		size_t n = rows_in(&b, set, &first);
+		size_t n = rows_in(b, set, &first);
 
 		assert_true(++sets < 200);
 		if (sent.prev != newest.number) { /* another went out with it: both come again */
-			wait_deadline(&b);
+			wait_deadline(b);
 			continue;
 		}
 		/* Rows go up in the order of their keys; 40 is the bad one. */
 		if (first <= 40 && first + (int64_t)n > 40) {
-			refuse_malformed(&b, &sent);
+			refuse_malformed(b, &sent);
 			continue;
 		}
 		newest = sent;
-		give_ack(&b, sent.number, 0, 0);
+		give_ack(b, sent.number, 0, 0);
 	}
-	assert_string_equal(rejected(&b), "{\"id\": 40, \"email\": 40, \"n\": 40}|no valid set");
-	assert_int_equal(status(&b).pending_rows, 0);
-	end(&b);
+	assert_string_equal(rejected(b), "{\"id\": 40, \"email\": 40, \"n\": 40}|no valid set");
+	assert_int_equal(status(b).pending_rows, 0);
 }
 
 /* If row after row is refused it is not the rows: all that is left waits, and the status says so.
  */
 static void test_every_set_is_malformed(void **state)
 {
-	struct bench b;
+	struct bench *b = *state;
 	const struct f_set *set;
 	struct f_set none = {0};
 	uint64_t begun, last = 0;
 	int refused = 0;
 
-	(void)state;
-	start(&b);
-	test_sql(&b.db, "WITH c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 64)"
-			" INSERT INTO t SELECT n, n, n FROM c");
-	happen(&b, EV_LOCAL);
-	begun = b.mono_ms;
-	while (refused < 12 && (set = next_set(&b, &none))) {
+	test_sql(&b->db, "WITH c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 64)"
+			 " INSERT INTO t SELECT n, n, n FROM c");
+	happen(b, EV_LOCAL);
+	begun = b->mono_ms;
+	while (refused < 12 && (set = next_set(b, &none))) {
 		struct f_set sent = *set;
 
-		last = b.mono_ms;
+		last = b->mono_ms;
 		refused++;
-		refuse_malformed(&b, &sent);
+		refuse_malformed(b, &sent);
 	}
 	/* 64 … 1, two more single rows, then one try in five minutes or more. */
-	assert_string_equal(test_query(&b.db, "SELECT count(*) FROM neap_rejected"), "3");
-	assert_int_equal(status(&b).pending_rows, 61);
-	assert_string_equal(status(&b).trouble[0].state, "set-refused");
-	assert_non_null(strstr(status(&b).reason, "could not read a change set"));
+	assert_string_equal(test_query(&b->db, "SELECT count(*) FROM neap_rejected"), "3");
+	assert_int_equal(status(b).pending_rows, 61);
+	assert_string_equal(status(b).trouble[0].state, "set-refused");
+	assert_non_null(strstr(status(b).reason, "could not read a change set"));
 	assert_true(last - begun > 5 * 60000);
-	end(&b);
 }
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, bench_end)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused_insert),
-		cmocka_unit_test(test_retry),
-		cmocka_unit_test(test_refused_update),
-		cmocka_unit_test(test_refused_delete),
-		cmocka_unit_test(test_parked_rows_marks_go_up),
-		cmocka_unit_test(test_a_malformed_set),
-		cmocka_unit_test(test_every_set_is_malformed),
+		T(test_refused_insert),	 T(test_refused_insert_reason_first),
+		T(test_retry),		 T(test_refused_update),
+		T(test_refused_delete),	 T(test_parked_rows_marks_go_up),
+		T(test_a_malformed_set), T(test_every_set_is_malformed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
