@@ -107,6 +107,40 @@ class Reject(unittest.TestCase):
         finally:
             self.stack.sql("DROP TRIGGER no_eve")
 
+    def test_an_append_row_that_a_constraint_refuses(self):
+        d = self.stack.device("append", "d1")
+        self.stack.add_user("append")
+        d.script("CREATE TABLE log (id INTEGER PRIMARY KEY, v INTEGER)")
+        d.init()
+        d.neap("track", "log", "--append")
+        d.sql("INSERT INTO log VALUES (1, 1)")
+        d.sync()
+        for how in ("ABORT", "ROLLBACK"):
+            self.stack.sql(f"CREATE TRIGGER positive BEFORE INSERT ON log WHEN NEW.v < 0 BEGIN SELECT RAISE({how}, 'v is below 0'); END")
+            there = self.stack.sql("SELECT max(id) FROM log")[0][0]
+            d.sql(f"INSERT INTO log VALUES ({there + 1}, 1), ({there + 2}, -1), ({there + 3}, 1)")
+            self.assertIn("rejected", d.sync(code=6))
+            self.assertEqual(self.stack.sql("SELECT id FROM log WHERE id > ? ORDER BY id", there), [(there + 1,), (there + 3,)])
+            listed = json.loads(d.neap("rejected", "--json"))["rows"]
+            self.assertEqual([json.loads(r["row"]) for r in listed], [{"id": there + 2, "v": -1}])
+            self.assertIn("v is below 0", listed[0]["reason"])
+            self.stack.sql("DROP TRIGGER positive")
+            d.neap("rejected", "--retry")
+            d.sync()
+            self.assertEqual(self.stack.sql("SELECT v FROM log WHERE id = ?", there + 2), [(-1,)])
+        self.assertEqual(self.stack.sql("SELECT count(*), count(DISTINCT id) FROM log"), [(7, 7)])
+
+    def test_what_no_device_can_get_is_told(self):
+        d1, _d2 = self.pair("unsent")
+        d1.sql("INSERT INTO people VALUES (1, 'a', 'A')")
+        d1.sync()
+        before = self.stack.status()["ingest"]["not_sent"]
+        self.stack.sql("INSERT INTO people (user_id, id) VALUES ('unsent', NULL)")
+        self.stack.sql("UPDATE people SET name = zeroblob(3670017) WHERE user_id = 'unsent' AND id = 1")
+        wait_for("both writes counted", lambda: self.stack.status()["ingest"]["not_sent"] == before + 2)
+        self.assertEqual(self.stack.status()["ingest"]["not_sent_last"], "people: a value is above 3.5 MiB")
+        self.stack.sql("DELETE FROM people WHERE id IS NULL")
+
     def neapd_status(self):
         return json.loads(self.stack.neapd("status", "--json"))
 
