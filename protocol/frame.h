@@ -7,6 +7,7 @@
 #ifndef NEAP_PROTOCOL_FRAME_H
 #define NEAP_PROTOCOL_FRAME_H
 
+#include "protocol/row_sum.h"
 #include "protocol/rows.h"
 
 enum frame_type {
@@ -16,6 +17,7 @@ enum frame_type {
 	FRAME_PART = 3, /* also down: a piece of a frame too large for one message */
 	FRAME_PULL = 4,
 	FRAME_DECLARE = 5,
+	FRAME_VERIFY = 6,
 	FRAME_CONFLICTS = 7,
 	FRAME_ASK = 8,
 
@@ -30,6 +32,7 @@ enum frame_type {
 	FRAME_KEY = 23,
 	FRAME_RECEIPT = 24,
 	FRAME_REJECT = 25,
+	FRAME_DIGEST = 26,
 	FRAME_NOTED = 27,
 	FRAME_RANGES = 28,
 
@@ -96,6 +99,20 @@ struct f_pull {
 struct f_declare {
 	size_t n;
 	const struct slice *shape; /* encoded shapes */
+};
+
+/*
+ * Compares a range of a merge table with the server's rows (J6). Keys are values one after the
+ * other (value_bytes.h), in the shape's order of columns; the table's own order of keys counts.
+ */
+struct f_verify {
+	uint64_t nonce;
+	struct position at;
+	struct shape_id shape;
+	bool whole;	     /* the rows are wanted, not only their sum */
+	struct slice from;   /* a key: behind it; empty: from the first on */
+	struct slice to;     /* a key: up to and with it; empty: to the last */
+	struct slice except; /* keys to be left out, at most LIMIT_EXCEPT: they are pending */
 };
 
 /* A write of this device that lost: a cell's, or the row's existence. */
@@ -236,6 +253,23 @@ struct f_reject {
 	struct slice rows; /* keys only */
 };
 
+enum digest_status {
+	DIGEST_OK = 0,
+	DIGEST_BUSY = 1,     /* nothing was looked at: ask again in a while */
+	DIGEST_NO_TABLE = 2, /* the server has no such table of this user */
+};
+
+/* The server's rows of a range, as of the asked cursor. */
+struct f_digest {
+	uint64_t nonce;
+	uint64_t store, term, head;
+	enum digest_status status;
+	struct slice upto;  /* a key: nothing behind it was looked at; empty: all that was asked */
+	struct row_sum sum; /* of the rows alive, without those in `except` and `above` */
+	struct slice above; /* keys that are left out: newer than the cursor, or not to be sent */
+	struct slice rows;  /* whole: rows_encode with home = 0, dead ones as well */
+};
+
 /* The server keeps what was lost up to `number`. */
 struct f_noted {
 	uint64_t store, term;
@@ -272,6 +306,7 @@ struct frame {
 		struct f_part part;
 		struct f_pull pull;
 		struct f_declare declare;
+		struct f_verify verify;
 		struct f_conflicts conflicts;
 		struct f_ask ask;
 		struct f_welcome welcome;
@@ -284,6 +319,7 @@ struct frame {
 		struct f_key key;
 		struct f_receipt receipt;
 		struct f_reject reject;
+		struct f_digest digest;
 		struct f_noted noted;
 		struct f_ranges ranges;
 		struct f_change change;

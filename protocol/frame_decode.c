@@ -222,6 +222,23 @@ static int get_declare(struct reader *r, struct f_declare *f)
 	return get_slices(r, &f->shape, &f->n);
 }
 
+static int get_verify(struct reader *r, struct f_verify *f)
+{
+	const struct shape_id *shape;
+	size_t n;
+	TRY(want(r, VERIFY_FIELDS));
+	TRY(get(r, &f->nonce));
+	TRY(get_position(r, &f->at));
+	TRY(get_ids(r, &shape, &n));
+	if (n != 1)
+		return NE_MALFORMED;
+	f->shape = *shape;
+	TRY(get_flag(r, &f->whole));
+	TRY(cbor_get_bytes(&r->in, &f->from));
+	TRY(cbor_get_bytes(&r->in, &f->to));
+	return cbor_get_bytes(&r->in, &f->except);
+}
+
 static int get_lost(struct reader *r, struct lost_value *l)
 {
 	size_t n;
@@ -407,6 +424,29 @@ static int get_reject(struct reader *r, struct f_reject *f)
 	return cbor_get_bytes(&r->in, &f->rows);
 }
 
+static int get_digest(struct reader *r, struct f_digest *f)
+{
+	uint64_t status, n;
+	struct slice sum;
+	TRY(want(r, DIGEST_FIELDS));
+	TRY(get(r, &f->nonce));
+	TRY(get_store_term(r, &f->store, &f->term));
+	TRY(get(r, &f->head));
+	TRY(get(r, &status));
+	if (status > DIGEST_NO_TABLE)
+		return NE_MALFORMED;
+	f->status = (enum digest_status)status;
+	TRY(cbor_get_bytes(&r->in, &f->upto));
+	TRY(get(r, &n));
+	TRY(cbor_get_bytes(&r->in, &sum));
+	if (sum.len != ROW_SUM_BYTES)
+		return NE_MALFORMED;
+	row_sum_take(sum.at, &f->sum);
+	f->sum.n = n;
+	TRY(cbor_get_bytes(&r->in, &f->above));
+	return cbor_get_bytes(&r->in, &f->rows);
+}
+
 static int get_noted(struct reader *r, struct f_noted *f)
 {
 	TRY(want(r, NOTED_FIELDS));
@@ -445,6 +485,8 @@ static int get_fields(struct reader *r, struct frame *f)
 		return get_pull(r, &f->pull);
 	case FRAME_DECLARE:
 		return get_declare(r, &f->declare);
+	case FRAME_VERIFY:
+		return get_verify(r, &f->verify);
 	case FRAME_CONFLICTS:
 		return get_conflicts(r, &f->conflicts);
 	case FRAME_WELCOME:
@@ -467,6 +509,8 @@ static int get_fields(struct reader *r, struct frame *f)
 		return get_receipt(r, &f->receipt);
 	case FRAME_REJECT:
 		return get_reject(r, &f->reject);
+	case FRAME_DIGEST:
+		return get_digest(r, &f->digest);
 	case FRAME_NOTED:
 		return get_noted(r, &f->noted);
 	case FRAME_ASK:

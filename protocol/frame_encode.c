@@ -113,6 +113,18 @@ static int put_declare(struct buf *out, const struct f_declare *f)
 	return put_slices(out, f->shape, f->n);
 }
 
+static int put_verify(struct buf *out, const struct f_verify *f)
+{
+	TRY(open_frame(out, FRAME_VERIFY, VERIFY_FIELDS));
+	TRY(put(out, f->nonce));
+	TRY(put_position(out, &f->at));
+	TRY(put_ids(out, &f->shape, 1));
+	TRY(put(out, f->whole));
+	TRY(cbor_put_bytes(out, f->from));
+	TRY(cbor_put_bytes(out, f->to));
+	return cbor_put_bytes(out, f->except);
+}
+
 static int put_lost(struct buf *out, const struct lost_value *l)
 {
 	const uint64_t v[] = {l->reg.stamp, l->reg.site, l->won.stamp, l->won.site, l->lost_ms};
@@ -260,6 +272,20 @@ static int put_ranges(struct buf *out, const struct f_ranges *f)
 	return cbor_put_bytes(out, f->keys);
 }
 
+static int put_digest(struct buf *out, const struct f_digest *f)
+{
+	const uint64_t v[] = {f->nonce, f->store, f->term, f->head, f->status};
+	uint8_t sum[ROW_SUM_BYTES];
+	TRY(open_frame(out, FRAME_DIGEST, DIGEST_FIELDS));
+	TRY(put_all(out, v, 5));
+	TRY(cbor_put_bytes(out, f->upto));
+	TRY(put(out, f->sum.n));
+	row_sum_put(&f->sum, sum);
+	TRY(cbor_put_bytes(out, slice_of(sum, sizeof sum)));
+	TRY(cbor_put_bytes(out, f->above));
+	return cbor_put_bytes(out, f->rows);
+}
+
 static int put_noted(struct buf *out, const struct f_noted *f)
 {
 	const uint64_t v[NOTED_FIELDS] = {f->store, f->term, f->site, f->number};
@@ -295,6 +321,8 @@ static int put_frame(struct buf *out, const struct frame *f)
 		return put_pull(out, &f->pull);
 	case FRAME_DECLARE:
 		return put_declare(out, &f->declare);
+	case FRAME_VERIFY:
+		return put_verify(out, &f->verify);
 	case FRAME_CONFLICTS:
 		return put_conflicts(out, &f->conflicts);
 	case FRAME_WELCOME:
@@ -317,6 +345,8 @@ static int put_frame(struct buf *out, const struct frame *f)
 		return put_receipt(out, &f->receipt);
 	case FRAME_REJECT:
 		return put_reject(out, &f->reject);
+	case FRAME_DIGEST:
+		return put_digest(out, &f->digest);
 	case FRAME_NOTED:
 		return put_noted(out, &f->noted);
 	case FRAME_ASK:
@@ -389,6 +419,8 @@ const char *frame_name(enum frame_type type)
 		return "pull";
 	case FRAME_DECLARE:
 		return "declare";
+	case FRAME_VERIFY:
+		return "verify";
 	case FRAME_CONFLICTS:
 		return "conflicts";
 	case FRAME_WELCOME:
@@ -411,6 +443,8 @@ const char *frame_name(enum frame_type type)
 		return "receipt";
 	case FRAME_REJECT:
 		return "reject";
+	case FRAME_DIGEST:
+		return "digest";
 	case FRAME_NOTED:
 		return "noted";
 	case FRAME_ASK:

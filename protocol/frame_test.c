@@ -132,7 +132,7 @@ static void test_what_a_frame_may_not_be(void **state)
 	assert_int_equal(decode_hex("8213f97e00"), NE_MALFORMED); /* a float */
 	assert_int_equal(decode_hex("82131b8000000000000000"), NE_MALFORMED); /* 2^63 */
 	assert_int_equal(decode_hex("82131b7fffffffffffffff"), 0);
-	assert_int_equal(decode_hex("82060a"), NE_MALFORMED); /* no such type */
+	assert_int_equal(decode_hex("82090a"), NE_MALFORMED); /* no such type */
 	assert_int_equal(decode_hex("8222"
 				    "0a"),
 			 NE_MALFORMED);
@@ -143,6 +143,57 @@ static void test_what_a_frame_may_not_be(void **state)
 	assert_int_equal(decode_hex("c182130a"), NE_MALFORMED); /* a tag */
 	assert_int_equal(decode_hex("01"), NE_MALFORMED);	/* compressed, but nothing */
 	assert_int_equal(decode_hex("00"), NE_MALFORMED);
+}
+
+static void test_what_a_verify_and_a_digest_may_not_be(void **state)
+{
+	(void)state;
+	assert_int_equal(decode_hex("8806018501020300004800000000000000000040f640"), NE_MALFORMED);
+	assert_int_equal(decode_hex("880601850102030000480000000000000000"
+				    "00"
+				    "404040"),
+			 0);
+	assert_int_equal(decode_hex("880601850102030000480000000000000000"
+				    "02"
+				    "404040"),
+			 NE_MALFORMED); /* whole is a flag */
+	assert_int_equal(decode_hex("88060185010203000040"
+				    "00"
+				    "404040"),
+			 NE_MALFORMED); /* no id */
+	assert_int_equal(decode_hex("88060185010203000050"
+				    "00000000000000000000000000000000"
+				    "00"
+				    "404040"),
+			 NE_MALFORMED); /* two */
+	assert_int_equal(decode_hex("8b181a0101010100"
+				    "40"
+				    "00"
+				    "50"
+				    "00000000000000000000000000000000"
+				    "4040"),
+			 0);
+	assert_int_equal(decode_hex("8b181a0101010103"
+				    "40"
+				    "00"
+				    "50"
+				    "00000000000000000000000000000000"
+				    "4040"),
+			 NE_MALFORMED); /* no such status */
+	assert_int_equal(decode_hex("8b181a0101010100"
+				    "40"
+				    "00"
+				    "4f"
+				    "000000000000000000000000000000"
+				    "4040"),
+			 NE_MALFORMED); /* a sum of 15 bytes */
+	assert_int_equal(decode_hex("8b181a0100010100"
+				    "40"
+				    "00"
+				    "50"
+				    "00000000000000000000000000000000"
+				    "4040"),
+			 NE_MALFORMED); /* no store */
 }
 
 static void test_nesting_has_an_end(void **state)
@@ -256,7 +307,7 @@ static void test_names(void **state)
 {
 	(void)state;
 	assert_string_equal(frame_name(FRAME_SET), "set");
-	assert_string_equal(frame_name((enum frame_type)6), "unknown");
+	assert_string_equal(frame_name((enum frame_type)9), "unknown");
 }
 
 int main(void)
@@ -265,6 +316,7 @@ int main(void)
 		cmocka_unit_test(test_vectors),
 		cmocka_unit_test(test_every_truncation_and_change_is_refused_or_valid),
 		cmocka_unit_test(test_what_a_frame_may_not_be),
+		cmocka_unit_test(test_what_a_verify_and_a_digest_may_not_be),
 		cmocka_unit_test(test_nesting_has_an_end),
 		cmocka_unit_test(test_a_large_frame_is_compressed_in_slices),
 		cmocka_unit_test(test_a_frame_may_be_left_plain),

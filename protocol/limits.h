@@ -26,6 +26,7 @@ enum neap_limits {
 	LIMIT_PARTS = 2048,	  /* parts of one set */
 	LIMIT_ACK_SETS = 256,	  /* sets covered by one ack; cut ids remembered per site */
 	LIMIT_LOST = 256,	  /* values of one conflicts frame */
+	LIMIT_EXCEPT = 64,	  /* keys that a verify leaves out */
 };
 
 #endif

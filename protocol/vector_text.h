@@ -189,6 +189,17 @@ static inline void say_conflicts(struct buf *b, const struct f_conflicts *f)
 	SAY(b, " ]");
 }
 
+static inline void say_verify(struct buf *b, const struct f_verify *f)
+{
+	SAY_NUMBERS(b, "nonce", f->nonce);
+	say_position(b, &f->at);
+	say_ids(b, "shape", &f->shape, 1);
+	SAY_NUMBERS(b, "whole", f->whole);
+	say_bytes(b, "from", f->from);
+	say_bytes(b, "to", f->to);
+	say_bytes(b, "except", f->except);
+}
+
 static inline void say_up(struct buf *b, const struct frame *f)
 {
 	switch (f->type) {
@@ -227,6 +238,9 @@ static inline void say_up(struct buf *b, const struct frame *f)
 		SAY_NUMBERS(b, "site gen", f->ask.site, f->ask.gen);
 		SAY(b, " after=%" PRId64 " upto=%" PRId64, f->ask.after, f->ask.upto);
 		SAY_NUMBERS(b, "salt", f->ask.salt);
+		return;
+	case FRAME_VERIFY:
+		say_verify(b, &f->verify);
 		return;
 	case FRAME_CONFLICTS:
 		say_conflicts(b, &f->conflicts);
@@ -275,6 +289,20 @@ static inline void say_welcome(struct buf *b, const struct f_welcome *f)
 	say_ids(b, "unknown", f->unknown, f->n_unknown);
 }
 
+static inline void say_digest(struct buf *b, const struct f_digest *f)
+{
+	uint8_t sum[ROW_SUM_BYTES];
+
+	row_sum_put(&f->sum, sum);
+	SAY_NUMBERS(b, "nonce store term head status", f->nonce, f->store, f->term, f->head,
+		    f->status);
+	say_bytes(b, "upto", f->upto);
+	SAY_NUMBERS(b, "count", f->sum.n);
+	say_bytes(b, "sum", slice_of(sum, sizeof sum));
+	say_bytes(b, "above", f->above);
+	say_bytes(b, "rows", f->rows);
+}
+
 static inline void say_down(struct buf *b, const struct frame *f)
 {
 	switch (f->type) {
@@ -318,6 +346,9 @@ static inline void say_down(struct buf *b, const struct frame *f)
 		SAY(b, " upto=%" PRId64, f->ranges.upto);
 		say_bytes(b, "runs", f->ranges.runs);
 		say_bytes(b, "keys", f->ranges.keys);
+		return;
+	case FRAME_DIGEST:
+		say_digest(b, &f->digest);
 		return;
 	case FRAME_NOTED:
 		SAY_NUMBERS(b, "store term site number", f->noted.store, f->noted.term,
