@@ -126,6 +126,8 @@ static int dispatch(struct step *s, const struct sender *from, const struct fram
 		return on_pull(s, from, &f->pull, e);
 	case FRAME_DECLARE:
 		return on_declare(s, from, &f->declare, e);
+	case FRAME_VERIFY:
+		return on_verify(s, from, &f->verify, e);
 	case FRAME_CONFLICTS:
 		return on_conflicts(s, from, &f->conflicts, e);
 	case FRAME_ASK:

@@ -75,6 +75,7 @@ struct ingest_stats {
 	uint64_t sets, rows, duplicates, refused, rejected, malformed, pages, resets, hellos,
 		server_changes;
 	uint64_t captures_repaired; /* tables whose capture triggers an operator had dropped */
+	uint64_t verifies, unseen;  /* ranges compared; rows that SQL had changed unseen */
 	uint64_t conflicts;	    /* found or reported, also when kept already */
 	/*
 	 * Writes of an operator's that no device gets: without a whole key (its user among it), or

@@ -5,7 +5,7 @@
 
 enum { MIN_PAGE_BYTES = 512 };
 
-static int reset(struct step *s, const struct sender *from, uint64_t nonce, struct err *e)
+int send_reset(struct step *s, const struct sender *from, uint64_t nonce, struct err *e)
 {
 	struct frame f = {.type = FRAME_RESET};
 
@@ -19,8 +19,8 @@ static int reset(struct step *s, const struct sender *from, uint64_t nonce, stru
 	return send_down(s, from, &f, nonce, e);
 }
 
-static int position_ok(struct step *s, const struct sender *from, const struct position *at,
-		       bool *ok, struct err *e)
+int position_ok(struct step *s, const struct sender *from, const struct position *at, bool *ok,
+		struct err *e)
 {
 	const struct ingest_break *b = &s->in->c.broken;
 	struct store_user u = from->us->u;
@@ -98,7 +98,7 @@ int on_hello(struct step *s, const struct sender *from, const struct f_hello *h,
 	if (!ok)
 		TRY(position_ok(s, from, &h->at, &ok, e));
 	if (!ok)
-		return reset(s, from, h->nonce, e);
+		return send_reset(s, from, h->nonce, e);
 	f.welcome = (struct f_welcome){
 		.nonce = h->nonce,
 		.store = store_id(s->store),
@@ -232,7 +232,7 @@ int on_pull(struct step *s, const struct sender *from, const struct f_pull *p, s
 
 	TRY(position_ok(s, from, &p->at, &ok, e));
 	if (!ok)
-		return reset(s, from, p->nonce, e);
+		return send_reset(s, from, p->nonce, e);
 	int rc = store_page(s->store, &from->us->u, p->at.cursor, p->upto, p->token,
 			    page_budget(s, p), &s->in->work, &page, e);
 	if (rc == NE_MALFORMED) {

@@ -37,6 +37,7 @@ struct user_state {
 	struct user_state *next;
 	struct store_user u;
 	bool head_due; /* publish its head after the broadcasts */
+	bool verified; /* it had its answer to a verify */
 	struct sql_chunk *sql;
 };
 
@@ -62,6 +63,7 @@ struct step {
 	struct out_messages *out;
 	struct arena arena; /* of the step's own lists */
 	struct user_state *users;
+	unsigned verified; /* answers to verifies */
 	struct ack_state *acks;
 	struct down *down, **down_end;
 	struct down *rejects, **rejects_end; /* go out before the acks */
@@ -121,6 +123,12 @@ NEAP_CHECK int on_pull(struct step *s, const struct sender *from, const struct f
 		       struct err *e);
 NEAP_CHECK int on_ask(struct step *s, const struct sender *from, const struct f_ask *f,
 		      struct err *e);
+NEAP_CHECK int on_verify(struct step *s, const struct sender *from, const struct f_verify *v,
+			 struct err *e);
+/* Whether what is asked at `at` may be answered; otherwise the answer is a reset. */
+NEAP_CHECK int position_ok(struct step *s, const struct sender *from, const struct position *at,
+			   bool *ok, struct err *e);
+NEAP_CHECK int send_reset(struct step *s, const struct sender *from, uint64_t nonce, struct err *e);
 NEAP_CHECK int on_declare(struct step *s, const struct sender *from, const struct f_declare *f,
 			  struct err *e);
 NEAP_CHECK int on_set(struct step *s, const struct sender *from, const struct f_set *f,

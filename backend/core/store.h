@@ -15,6 +15,7 @@
 #include "backend/core/breaks.h"
 #include "protocol/frame.h"
 #include "protocol/id.h"
+#include "protocol/key_set.h"
 #include "protocol/merge.h"
 
 struct store;
@@ -361,6 +362,34 @@ struct store_page {
 NEAP_CHECK int store_page(struct store *s, const struct store_user *u, uint64_t cursor,
 			  uint64_t upto, struct slice token, size_t bytes, struct arena *a,
 			  struct store_page *out, struct err *e);
+
+/* ---- verification (J6) ---- */
+
+struct store_range {
+	const struct store_shape *shape; /* of a merge table */
+	uint64_t cursor;		 /* rows as of this seq */
+	const struct val *from, *to;	 /* keys: behind `from`, up to `to`; NULL: no such end */
+	const struct key_set *except;	 /* left out */
+	bool whole;			 /* the rows are wanted */
+	size_t bytes;			 /* about so many of them, always one */
+};
+
+struct store_digest {
+	struct slice upto;  /* packed key: nothing behind it was looked at; empty: all was */
+	struct row_sum sum; /* of the rows alive, by the columns of the range's shape */
+	struct slice above; /* packed keys left out: newer than the cursor, or not as they travel */
+	struct table_rows rows;
+	size_t repaired; /* rows that the table and its registers disagree about */
+};
+
+/*
+ * The user's rows of a range of keys, a bounded number of them. Where a row stands in the table
+ * without a register, or the other way round, someone's SQL went unseen: it is marked as touched,
+ * so that the next step makes a change of it, and left out. In a transaction; memory from `a`.
+ */
+NEAP_CHECK int store_verify(struct store *s, const struct store_user *u,
+			    const struct store_range *r, struct arena *a, struct store_digest *out,
+			    struct err *e);
 
 /* ---- server-side SQL (J4) ---- */
 

@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "backend/core/store_sqlite.h"
+#include "protocol/marks.h"
 
 enum { NAME_MAX_BYTES = LIMIT_NAME + 64 };
 
@@ -431,15 +432,21 @@ static int append_numbers(const struct store_table *t, bool keys, struct buf *ou
 
 /* ---- pages ---- */
 
-/* Columns: seq, state, stamp, site, regs, key…, column… */
-static int page(const struct store_table *t, bool after, struct buf *out)
+/* seq, state, stamp, site, regs, key…, column… */
+static int put_whole_row(const struct store_table *t, struct buf *out)
 {
 	const struct shape *s = &t->shape;
 
 	TRY(buf_printf(out, "SELECT r.seq, r.state, r.stamp, r.site,"
 			    " r.regs"));
 	TRY(put_shadow_list(out, ", r.", ", r.", s->n_key));
-	TRY(put_list(out, ", t.", ", t.", s->col, s->n_col));
+	return put_list(out, ", t.", ", t.", s->col, s->n_col);
+}
+
+static int put_shadow_join(const struct store_table *t, struct buf *out)
+{
+	const struct shape *s = &t->shape;
+
 	TRY(buf_printf(out, " FROM neap_r%lld r", (long long)t->id));
 	TRY(put_table(out, " LEFT JOIN ", t));
 	TRY(buf_printf(out, " t ON t.user_id = ?2"));
@@ -447,6 +454,15 @@ static int page(const struct store_table *t, bool after, struct buf *out)
 		TRY(put_col(out, " AND t.", &s->key[i]));
 		TRY(buf_printf(out, " = r.k%d", i));
 	}
+	return 0;
+}
+
+static int page(const struct store_table *t, bool after, struct buf *out)
+{
+	const struct shape *s = &t->shape;
+
+	TRY(put_whole_row(t, out));
+	TRY(put_shadow_join(t, out));
 	if (after) {
 		TRY(buf_printf(out, " WHERE r.uid = ?1 AND (r.seq"));
 		TRY(put_shadow_list(out, ", r.", ", r.", s->n_key));
@@ -458,6 +474,77 @@ static int page(const struct store_table *t, bool after, struct buf *out)
 	}
 	TRY(buf_printf(out, " ORDER BY r.seq"));
 	return put_shadow_list(out, ", r.", ", r.", s->n_key);
+}
+
+/* ---- verification ---- */
+
+/* "(<list>) <op> (?<param>, …)" */
+static int put_compare(struct buf *out, const char *op, int param, uint16_t n)
+{
+	TRY(buf_printf(out, ") %s (?%d", op, param));
+	TRY(put_params(out, param + 1, n - 1));
+	return buf_printf(out, ")");
+}
+
+/*
+ * In key order, from behind ?3 … on if `after`. Columns as of a page, then whether the row is in
+ * the table, and whether its key is up to ?(3 + keys) …, NULL where those are.
+ */
+static int verify(const struct store_table *t, bool after, struct buf *out)
+{
+	uint16_t n = t->shape.n_key;
+
+	TRY(put_whole_row(t, out));
+	TRY(buf_printf(out, ", t.user_id IS NOT NULL, "));
+	TRY(put_shadow_list(out, "(r.", ", r.", n));
+	TRY(put_compare(out, "<=", 3 + n, n));
+	TRY(put_shadow_join(t, out));
+	TRY(buf_printf(out, " WHERE r.uid = ?1"));
+	if (after) {
+		TRY(put_shadow_list(out, " AND (r.", ", r.", n));
+		TRY(put_compare(out, ">", 3, n));
+	}
+	return put_shadow_list(out, " ORDER BY r.", ", r.", n);
+}
+
+/*
+ * The rows of the table itself in key order: key…, whether it is a row that no register stands
+ * for, and whether its key is up to ?(3 + keys) ….
+ */
+static int strays(const struct store_table *t, bool after, struct buf *out)
+{
+	const struct shape_col *key = t->shape.key;
+	uint16_t n = t->shape.n_key;
+
+	TRY(put_list(out, "SELECT t.", ", t.", key, n));
+	TRY(buf_printf(out, ", ifnull(r.state & 1, 0) = 0, "));
+	TRY(put_list(out, "(t.", ", t.", key, n));
+	TRY(put_compare(out, "<=", 3 + n, n));
+	TRY(put_table(out, " FROM ", t));
+	TRY(buf_printf(out, " t LEFT JOIN neap_r%lld r ON r.uid = ?1", (long long)t->id));
+	for (uint16_t i = 0; i < n; i++) {
+		TRY(buf_printf(out, " AND r.k%d", i));
+		TRY(put_col(out, " = t.", &key[i]));
+	}
+	TRY(buf_printf(out, " WHERE t.user_id = ?2"));
+	/* A row with a NULL in its key is nobody's. */
+	for (uint16_t i = 0; i < n; i++) {
+		TRY(put_col(out, " AND t.", &key[i]));
+		TRY(buf_printf(out, " IS NOT NULL"));
+	}
+	if (after) {
+		TRY(put_list(out, " AND (t.", ", t.", key, n));
+		TRY(put_compare(out, ">", 3, n));
+	}
+	return put_list(out, " ORDER BY t.", ", t.", key, n);
+}
+
+/* As if someone's SQL had written the row: its user ?1, its key ?2 …. */
+static int touch(const struct store_table *t, struct buf *out)
+{
+	TRY(buf_printf(out, "INSERT INTO neap_m%lld VALUES(?1", (long long)t->id));
+	TRY(put_params(out, 2, t->shape.n_key));
+	return buf_printf(out, ", %d, 0, 0, NULL) ON CONFLICT DO NOTHING", MARK_EXIST);
 }
 
 /* ---- capture ---- */
@@ -519,6 +606,16 @@ int table_sql(const struct store_table *t, enum table_query q, struct buf *out)
 		return page(t, false, out);
 	case TQ_PAGE_AFTER:
 		return page(t, true, out);
+	case TQ_VERIFY:
+		return verify(t, false, out);
+	case TQ_VERIFY_AFTER:
+		return verify(t, true, out);
+	case TQ_STRAYS:
+		return strays(t, false, out);
+	case TQ_STRAYS_AFTER:
+		return strays(t, true, out);
+	case TQ_TOUCH:
+		return touch(t, out);
 	case TQ_TOUCHED:
 		return touched(t, out);
 	case TQ_TOUCHED_ANY:

@@ -46,9 +46,10 @@ static bool of_append(enum table_query q)
 static void the_user_comes_first(void **state)
 {
 	static const enum table_query q[] = {
-		TQ_REG_GET,    TQ_REG_ADD,    TQ_REG_SET,	 TQ_ROW_GET,	 TQ_ROW_PUT,
-		TQ_ROW_CHANGE, TQ_ROW_DELETE, TQ_APPEND,	 TQ_APPEND_GET,	 TQ_PAGE,
-		TQ_PAGE_AFTER, TQ_GC,	      TQ_APPEND_NUMBERS, TQ_APPEND_KEYS,
+		TQ_REG_GET,	 TQ_REG_ADD,	TQ_REG_SET,	   TQ_ROW_GET,	   TQ_ROW_PUT,
+		TQ_ROW_CHANGE,	 TQ_ROW_DELETE, TQ_APPEND,	   TQ_APPEND_GET,  TQ_PAGE,
+		TQ_PAGE_AFTER,	 TQ_GC,		TQ_APPEND_NUMBERS, TQ_APPEND_KEYS, TQ_VERIFY,
+		TQ_VERIFY_AFTER, TQ_STRAYS,	TQ_STRAYS_AFTER,   TQ_TOUCH,
 	};
 	struct store_table m = table(SHAPE_MERGE), a = table(SHAPE_APPEND);
 	(void)state;
@@ -62,6 +63,7 @@ static void the_user_comes_first(void **state)
 		const char *values = strstr(sql, " VALUES(?1,");
 		bool first = values || (where && (!strncmp(where + 7, "uid = ?1", 8) ||
 						  !strncmp(where + 7, "r.uid = ?1", 10) ||
+						  !strncmp(where + 7, "t.user_id = ?2", 14) ||
 						  !strncmp(where + 7, "user_id = ?1", 12)));
 		if (!first)
 			fail_msg("%s", sql);
@@ -73,10 +75,13 @@ static void the_user_comes_first(void **state)
 		assert_non_null(strstr(text(&b), " WHERE user_id = ?1 AND "));
 		buf_free(&b);
 	}
-	/* Joined with the table, a page names the user there as well. */
+	/* Joined, a page names the user in the table as well, and strays in the shadow. */
 	struct buf b = {.max = 65536};
 	assert_int_equal(table_sql(&m, TQ_PAGE, &b), 0);
 	assert_non_null(strstr(text(&b), "t.user_id = ?2"));
+	buf_clear(&b);
+	assert_int_equal(table_sql(&m, TQ_STRAYS, &b), 0);
+	assert_non_null(strstr(text(&b), "r.uid = ?1"));
 	buf_free(&b);
 }
 
@@ -143,7 +148,7 @@ static void sqlite_takes_them(void **state)
 	}
 }
 
-/* Pages walk the index; nothing is sorted. */
+/* Pages and verification walk an index; nothing is sorted. */
 static void pages_are_not_sorted(void **state)
 {
 	struct store_table t = table(SHAPE_MERGE);
@@ -157,7 +162,7 @@ static void pages_are_not_sorted(void **state)
 	assert_int_equal(db_open(&db, ":memory:", DB_CREATE, NULL, 0, &e), 0);
 	assert_int_equal(table_sql_create(&t, &sql), 0);
 	assert_int_equal(db_exec(db, text(&sql), &e), 0);
-	for (int q = TQ_PAGE; q <= TQ_PAGE_AFTER; q++) {
+	for (int q = TQ_PAGE; q <= TQ_STRAYS_AFTER; q++) {
 		buf_clear(&sql);
 		assert_int_equal(buf_printf(&sql, "EXPLAIN QUERY PLAN "), 0);
 		assert_int_equal(table_sql(&t, (enum table_query)q, &sql), 0);

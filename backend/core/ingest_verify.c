@@ -1,0 +1,114 @@
+/* A device compares a range of a table with what is here (J6). */
+#include "backend/core/ingest_step.h"
+
+enum { ANSWERS_A_STEP = 2 };
+
+/* Of one question, read and checked. */
+struct asked {
+	struct val from[LIMIT_KEY_COLUMNS], to[LIMIT_KEY_COLUMNS];
+	struct key_set except;
+	struct store_range range;
+};
+
+static int answer(struct step *s, const struct sender *from, struct f_digest *d, uint64_t nonce,
+		  struct err *e)
+{
+	struct frame f = {.type = FRAME_DIGEST};
+
+	d->nonce = nonce;
+	d->store = store_id(s->store);
+	d->term = store_term(s->store);
+	d->head = from->us->u.head;
+	f.digest = *d;
+	return send_down(s, from, &f, nonce, e);
+}
+
+static int without(struct step *s, const struct sender *from, enum digest_status why,
+		   uint64_t nonce, struct err *e)
+{
+	struct f_digest d = {.status = why};
+
+	return answer(s, from, &d, nonce, e);
+}
+
+/* Each answer reads thousands of rows: a user gets one a step, so that none keeps others waiting.
+ */
+static bool too_much(struct step *s, struct user_state *us)
+{
+	if (us->verified || s->verified == ANSWERS_A_STEP)
+		return true;
+	us->verified = true;
+	s->verified++;
+	return false;
+}
+
+static int read_asked(struct step *s, const struct f_verify *v, const struct store_shape *sh,
+		      struct asked *out)
+{
+	const struct shape *shape = &sh->shape;
+
+	out->range = (struct store_range){.shape = sh,
+					  .cursor = v->at.cursor,
+					  .except = &out->except,
+					  .whole = v->whole,
+					  .bytes = s->in->c.page_bytes};
+	if (v->from.len) {
+		TRY(key_take_whole(v->from, shape, out->from));
+		out->range.from = out->from;
+	}
+	if (v->to.len) {
+		TRY(key_take_whole(v->to, shape, out->to));
+		out->range.to = out->to;
+	}
+	return key_set_read(shape, v->except, LIMIT_EXCEPT, &s->in->work, &out->except);
+}
+
+static int put_rows(struct step *s, struct store_digest *got, struct f_digest *out, struct err *e)
+{
+	struct rows rows = {.n_table = got->rows.n_row > 0, .table = &got->rows};
+	struct buf *b = &s->in->rows;
+
+	buf_clear(b);
+	TRY(rows_encode(&rows, SITE_SERVER, b, e));
+	out->rows = buf_slice(b);
+	return 0;
+}
+
+static int digest(struct step *s, const struct sender *from, const struct f_verify *v,
+		  const struct asked *a, struct err *e)
+{
+	struct f_digest d = {.status = DIGEST_OK};
+	struct store_digest got;
+
+	TRY(store_verify(s->store, &from->us->u, &a->range, &s->in->work, &got, e));
+	d.upto = got.upto;
+	d.sum = got.sum;
+	d.above = got.above;
+	s->in->stats.verifies++;
+	s->in->stats.unseen += got.repaired;
+	if (v->whole)
+		TRY(put_rows(s, &got, &d, e));
+	return answer(s, from, &d, v->nonce, e);
+}
+
+int on_verify(struct step *s, const struct sender *from, const struct f_verify *v, struct err *e)
+{
+	const struct store_shape *sh = store_shape_find(s->store, v->shape);
+	struct asked *a = arena_alloc(&s->in->work, sizeof *a);
+	bool ok;
+
+	if (!a)
+		return err_set(e, NE_MEMORY, "no memory to verify a table");
+	TRY(position_ok(s, from, &v->at, &ok, e));
+	if (!ok)
+		return send_reset(s, from, v->nonce, e);
+	if (!sh || sh->table->missing || sh->shape.kind != SHAPE_MERGE)
+		return without(s, from, DIGEST_NO_TABLE, v->nonce, e);
+	if (v->at.full || read_asked(s, v, sh, a)) {
+		s->in->stats.malformed++;
+		return 0;
+	}
+	if (too_much(s, from->us))
+		return without(s, from, DIGEST_BUSY, v->nonce, e);
+	return digest(s, from, v, a, e);
+}
