@@ -13,6 +13,8 @@
 #define CONFLICT_DELETED "the row was deleted later"
 #define CONFLICT_INSERTED "a delete: the row was written anew later"
 #define CONFLICT_GONE "the server does not have this row any more"
+#define CONFLICT_OTHER_STORE "overwritten after the server's store changed"
+#define CONFLICT_REPAIRED "repaired by verify"
 
 enum {
 	CONFLICT_KEY_BYTES = 4096,    /* of a key's text; longer ones are cut and hashed */

@@ -116,11 +116,18 @@ static int put_text(struct buf *out, struct slice s, enum shape_collation c)
 	return c == COLL_NOCASE ? put_folded(out, s) : put_bytes(out, VAL_TEXT, s);
 }
 
+struct val val_canonical(const struct val *v)
+{
+	return v->type == VAL_REAL && is_integer(v->r)
+		       ? (struct val){.type = VAL_INT, .i = (int64_t)v->r}
+		       : *v;
+}
+
 int value_put_canonical(struct buf *out, const struct val *v, enum shape_collation c)
 {
-	if (v->type == VAL_REAL && is_integer(v->r))
-		return put_head(out, VAL_INT, (uint64_t)(int64_t)v->r);
-	return v->type == VAL_TEXT ? put_text(out, v->s, c) : value_put(out, v);
+	const struct val plain = val_canonical(v);
+
+	return plain.type == VAL_TEXT ? put_text(out, plain.s, c) : value_put(out, &plain);
 }
 
 int values_put(struct buf *out, const struct val *v, size_t n)

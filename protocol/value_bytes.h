@@ -19,6 +19,7 @@ NEAP_CHECK int value_take(struct slice *in, struct val *out);
  * One spelling for values that SQLite holds to be equal: reals without a fraction as integers (−0.0
  * as 0) where they fit, texts folded as their collation does. For comparing, not for keeping.
  */
+struct val val_canonical(const struct val *v); /* the same for numbers alone; borrows */
 NEAP_CHECK int value_put_canonical(struct buf *out, const struct val *v, enum shape_collation c);
 
 /* `n` of them; on an error nothing was put or taken. */

@@ -10,25 +10,22 @@ struct asked {
 	struct store_range range;
 };
 
-static int answer(struct step *s, const struct sender *from, struct f_digest *d, uint64_t nonce,
+static int answer(struct step *s, const struct sender *from, struct frame *f, uint64_t nonce,
 		  struct err *e)
 {
-	struct frame f = {.type = FRAME_DIGEST};
-
-	d->nonce = nonce;
-	d->store = store_id(s->store);
-	d->term = store_term(s->store);
-	d->head = from->us->u.head;
-	f.digest = *d;
-	return send_down(s, from, &f, nonce, e);
+	f->digest.nonce = nonce;
+	f->digest.store = store_id(s->store);
+	f->digest.term = store_term(s->store);
+	f->digest.head = from->us->u.head;
+	return send_down(s, from, f, nonce, e);
 }
 
 static int without(struct step *s, const struct sender *from, enum digest_status why,
 		   uint64_t nonce, struct err *e)
 {
-	struct f_digest d = {.status = why};
+	struct frame f = {.type = FRAME_DIGEST, .digest = {.status = why}};
 
-	return answer(s, from, &d, nonce, e);
+	return answer(s, from, &f, nonce, e);
 }
 
 /* Each answer reads thousands of rows: a user gets one a step, so that none keeps others waiting.
@@ -77,18 +74,21 @@ static int put_rows(struct step *s, struct store_digest *got, struct f_digest *o
 static int digest(struct step *s, const struct sender *from, const struct f_verify *v,
 		  const struct asked *a, struct err *e)
 {
-	struct f_digest d = {.status = DIGEST_OK};
+	struct frame f = {.type = FRAME_DIGEST};
 	struct store_digest got;
 
 	TRY(store_verify(s->store, &from->us->u, &a->range, &s->in->work, &got, e));
-	d.upto = got.upto;
-	d.sum = got.sum;
-	d.above = got.above;
+	TRY(store_uncompressed(s->store, &from->us->u, a->range.shape->table, s->now_ms,
+			       &f.uncompressed, e));
+	f.digest.upto = got.upto;
+	f.digest.sum = got.sum;
+	f.digest.above = got.above;
+	got.rows.uncompressed = f.uncompressed;
 	s->in->stats.verifies++;
 	s->in->stats.unseen += got.repaired;
 	if (v->whole)
-		TRY(put_rows(s, &got, &d, e));
-	return answer(s, from, &d, v->nonce, e);
+		TRY(put_rows(s, &got, &f.digest, e));
+	return answer(s, from, &f, v->nonce, e);
 }
 
 int on_verify(struct step *s, const struct sender *from, const struct f_verify *v, struct err *e)

@@ -16,7 +16,7 @@ struct command {
 };
 
 extern const struct command cmd_init, cmd_track, cmd_untrack, cmd_sync, cmd_run, cmd_status,
-	cmd_rejected, cmd_conflicts;
+	cmd_rejected, cmd_conflicts, cmd_verify;
 
 /* "neap <command>: <sentence>" on stderr; returns the exit code of `code`. */
 int cmd_fail(const struct command *c, int code, const struct err *e);

@@ -10,8 +10,8 @@
 #include "device/cmd/cmd.h"
 
 static const struct command *const commands[] = {
-	&cmd_init, &cmd_track,	&cmd_untrack,  &cmd_sync,
-	&cmd_run,  &cmd_status, &cmd_rejected, &cmd_conflicts,
+	&cmd_init,   &cmd_track,  &cmd_untrack,	 &cmd_sync,	 &cmd_run,
+	&cmd_status, &cmd_verify, &cmd_rejected, &cmd_conflicts,
 };
 
 enum { N_COMMAND = sizeof commands / sizeof commands[0] };

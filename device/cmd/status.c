@@ -75,6 +75,32 @@ static void print_tables(const json_t *s)
 		cmd_text(t, "capture")[0] == 'o' ? "" : ", CAPTURE BROKEN");
 }
 
+/* "verified   valves: 2500 rows, 3 min ago", and what was found then. */
+static void print_verified(const json_t *s)
+{
+	const json_t *tables = json_object_get(s, "tables"), *t;
+	bool any = false;
+	size_t i;
+
+	json_array_foreach(tables, i, t)
+	{
+		const json_t *v = json_object_get(t, "verified");
+		long long at = cmd_number(v, "at_ms"), now = (long long)wall_ms();
+
+		if (!v)
+			continue;
+		printf("%-10s %s: %lld rows compared with the server's ", any ? "" : "verified",
+		       cmd_text(t, "name"), cmd_number(v, "rows"));
+		print_age(at < now ? now - at : 0);
+		printf(" ago");
+		if (cmd_number(v, "differed"))
+			printf(", %lld differed, %lld repaired", cmd_number(v, "differed"),
+			       cmd_number(v, "repaired"));
+		printf("\n");
+		any = true;
+	}
+}
+
 /* What else there is to know, below the worst. */
 static void print_others(const json_t *s)
 {
@@ -101,6 +127,7 @@ static void print_status(const json_t *s)
 	print_pending(s);
 	print_position(s);
 	print_tables(s);
+	print_verified(s);
 }
 
 static int show(const char *db, bool json)
@@ -173,5 +200,5 @@ const struct command cmd_status = {
 		"direction, "
 		"pending_rows, capture, "
 		"priority,\n"
-		"           compress)\n",
+		"           compress, verified: at_ms, rows, differed, repaired)\n",
 };

@@ -6,6 +6,7 @@
 #include "device/core/apply_internal.h"
 #include "device/core/aware.h"
 #include "device/core/devdb_schema.h"
+#include "protocol/conflict.h"
 
 enum { ASIDE_MEMORY = LIMIT_DECODED, ROW_MEMORY = 2 * LIMIT_DECODED };
 
@@ -50,7 +51,7 @@ int target_open(struct target *tg, struct devdb *d, struct tracked *t, struct ap
 	int64_t any;
 	int rc;
 
-	*tg = (struct target){.d = d, .t = t, .out = out};
+	*tg = (struct target){.d = d, .t = t, .out = out, .lost_reason = CONFLICT_OTHER_STORE};
 	TRY(table_sql_prepare(d, t, &tg->sql, e));
 	rc = buf_printf(&text, "SELECT EXISTS(SELECT 1 FROM \"%s\")", t->marks);
 	if (!rc)
@@ -322,12 +323,15 @@ static int apply_all(struct work *w, const struct table_rows *rows, struct err *
 	return work_write_aside(w, e);
 }
 
-static int apply_table(struct devdb *d, const struct table_rows *rows, bool full,
+enum applying { APPLYING_EFFECT, APPLYING_FULL, APPLYING_REPAIR };
+
+static int apply_table(struct devdb *d, const struct table_rows *rows, enum applying what,
 		       uint64_t *stamp_max, struct applied *out, struct err *e)
 {
+	bool full = what == APPLYING_FULL;
 	struct tracked *t = devdb_table_by_name(d, rows->shape->name);
 	struct work *w;
-	int64_t mode, known = -1;
+	int64_t mode = 0, known = -1;
 	bool comparing = false;
 	int rc;
 
@@ -351,7 +355,9 @@ static int apply_table(struct devdb *d, const struct table_rows *rows, bool full
 		rc = devdb_comparing(d, t->id, &comparing, &known, e);
 	if (!rc) {
 		w->tg.note_seen = full;
-		w->tg.save_lost = full && (mode == 2 || comparing);
+		w->tg.save_lost = full ? mode == 2 || comparing : what == APPLYING_REPAIR;
+		if (what == APPLYING_REPAIR)
+			w->tg.lost_reason = CONFLICT_REPAIRED;
 		w->tg.compare = full && comparing && d->page_upto && known >= (int64_t)d->page_upto;
 		w->tg.compare_own = full && comparing && known >= 0 && !w->tg.compare;
 		if (map_columns(w, rows->shape))
@@ -365,15 +371,26 @@ static int apply_table(struct devdb *d, const struct table_rows *rows, bool full
 	return rc;
 }
 
-int apply_rows(struct devdb *d, const struct rows *rows, bool full_pull, struct applied *out,
-	       struct err *e)
+static int apply(struct devdb *d, const struct rows *rows, enum applying what, struct applied *out,
+		 struct err *e)
 {
 	uint64_t stamp_max = 0;
 
 	*out = (struct applied){0};
 	for (size_t i = 0; i < rows->n_table; i++)
-		TRY(apply_table(d, &rows->table[i], full_pull, &stamp_max, out, e));
+		TRY(apply_table(d, &rows->table[i], what, &stamp_max, out, e));
 	if (out->passed_over)
-		TRY(aware_passed_over(d, full_pull, e));
+		TRY(aware_passed_over(d, what == APPLYING_FULL, e));
 	return stamp_max ? devdb_raise_floor(d, stamp_max, e) : NE_OK;
+}
+
+int apply_rows(struct devdb *d, const struct rows *rows, bool full_pull, struct applied *out,
+	       struct err *e)
+{
+	return apply(d, rows, full_pull ? APPLYING_FULL : APPLYING_EFFECT, out, e);
+}
+
+int apply_repair(struct devdb *d, const struct rows *rows, struct applied *out, struct err *e)
+{
+	return apply(d, rows, APPLYING_REPAIR, out, e);
 }

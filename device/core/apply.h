@@ -26,6 +26,13 @@ NEAP_CHECK int apply_rows(struct devdb *d, const struct rows *rows, bool full_pu
 			  struct applied *out, struct err *e);
 
 /*
+ * The same with whole rows that a verification found to differ here (J6): settled values that are
+ * overwritten go to the conflicts first.
+ */
+NEAP_CHECK int apply_repair(struct devdb *d, const struct rows *rows, struct applied *out,
+			    struct err *e);
+
+/*
  * Starts and ends a full pull (P7). Starting, inside the caller's transaction, notes which tables
  * have rows. Ending removes their rows that were not seen and carry no insert mark: it looks for
  * them without a lock and removes a bounded number in a transaction of its own; *more tells that

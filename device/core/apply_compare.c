@@ -7,20 +7,21 @@
 
 enum { SQL_MAX = 16 * 1024 };
 
-static int put_mark(const struct tracked *t, struct buf *out)
+static int put_mark(const struct tracked *t, const char *stamp_sql, struct buf *out)
 {
 	TRY(buf_printf(out, "INSERT INTO main.\"%s\" VALUES(", t->marks));
 	for (int i = 0; i < t->shape.n_key; i++)
 		TRY(buf_printf(out, "?%d, ", i + 2));
 	return buf_printf(out, "?1, %s, (SELECT gen FROM neap_clock), NULL) ON CONFLICT DO NOTHING",
-			  capture_clock_sql);
+			  stamp_sql);
 }
 
-static int mark(struct target *tg, const struct val *key, int col, struct err *e)
+static int mark_at(struct target *tg, const struct val *key, int col, const char *stamp_sql,
+		   struct err *e)
 {
 	struct buf sql = {.max = SQL_MAX};
 	sqlite3_stmt *s = NULL;
-	int rc = put_mark(tg->t, &sql);
+	int rc = put_mark(tg->t, stamp_sql, &sql);
 
 	rc = rc ? rc : buf_terminate(&sql);
 	rc = rc ? err_set(e, rc, "no memory for an SQL text")
@@ -33,6 +34,11 @@ static int mark(struct target *tg, const struct val *key, int col, struct err *e
 	TRY(db_run(tg->d->db, s, e));
 	sqlite3_clear_bindings(s);
 	return NE_OK;
+}
+
+static int mark(struct target *tg, const struct val *key, int col, struct err *e)
+{
+	return mark_at(tg, key, col, capture_clock_sql, e);
 }
 
 /*
@@ -134,4 +140,9 @@ int compare_own(struct work *w, struct err *e)
 int compare_unseen(struct target *tg, const struct val *key, struct err *e)
 {
 	return mark(tg, key, MARK_EXIST, e);
+}
+
+int compare_unknown(struct target *tg, const struct val *key, struct err *e)
+{
+	return mark_at(tg, key, MARK_EXIST, "0", e);
 }

@@ -30,7 +30,8 @@ struct target {
 	bool note_seen; /* a full pull: remember the keys */
 	bool compare; /* … of a table that lost its capture: rows are what was known before it */
 	bool compare_own; /* … rows newer than that: only what this site wrote was known */
-	bool save_lost;	  /* … that answers a reset: keep what is overwritten (P8) */
+	bool save_lost;	  /* … that answers a reset, or a repair: keep what is overwritten (P8) */
+	const char *lost_reason; /* … why it is overwritten */
 	struct applied *out;
 };
 
@@ -133,6 +134,8 @@ NEAP_CHECK int compare_row(struct work *w, struct err *e);
 NEAP_CHECK int compare_own(struct work *w, struct err *e);
 /* Marks a row that the server does not have as an insert. */
 NEAP_CHECK int compare_unseen(struct target *tg, const struct val *key, struct err *e);
+/* … as one that gives way to any other, as if it were in the table before it was tracked. */
+NEAP_CHECK int compare_unknown(struct target *tg, const struct val *key, struct err *e);
 
 /* apply.c: the marks of the row under way, as they are now. */
 NEAP_CHECK int work_read_marks(struct work *w, struct err *e);

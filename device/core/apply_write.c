@@ -119,7 +119,7 @@ static int save_lost(struct work *w, struct err *e)
 			   !val_eq(&old.val[i], &w->image.val[i]);
 	if (!found || !differs)
 		return NE_OK;
-	return save_conflict(&w->tg, &old, "overwritten after the server's store changed", e);
+	return save_conflict(&w->tg, &old, w->tg.lost_reason, e);
 }
 
 int work_write(struct work *w, struct err *e)

@@ -57,7 +57,10 @@ static const char schema_sql[] =
 	" n INTEGER NOT NULL, PRIMARY KEY(table_id, round)) WITHOUT ROWID;"
 	"CREATE TABLE neap_seen(table_id INTEGER NOT NULL, key BLOB NOT NULL,"
 	" PRIMARY KEY(table_id, key)) WITHOUT ROWID;"
-	"CREATE TABLE neap_shape(id BLOB PRIMARY KEY, shape BLOB NOT NULL) WITHOUT ROWID;";
+	"CREATE TABLE neap_shape(id BLOB PRIMARY KEY, shape BLOB NOT NULL) WITHOUT ROWID;"
+	/* When a table was last compared with the server's, and how that ended. */
+	"CREATE TABLE neap_verify(table_id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL,"
+	" rows INTEGER NOT NULL, differed INTEGER NOT NULL, repaired INTEGER NOT NULL);";
 
 int devdb_begin(struct devdb *d, struct err *e)
 {

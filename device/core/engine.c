@@ -131,6 +131,7 @@ void engine_close(struct engine *en)
 		arena_free(&en->learnt[i].arena);
 	parts_free(en->parts);
 	buf_free(&en->token);
+	engine_verify_free(en);
 	arena_free(&en->tmp);
 	cutter_free(en->cutter);
 	devdb_close(en->d);
@@ -165,6 +166,7 @@ static int follow_up(struct engine *en, struct err *e)
 	TRY(engine_report(en, e));
 	TRY(conclude_from_head(en, e));
 	TRY(engine_ask(en, e));
+	TRY(engine_verify(en, e));
 	TRY(engine_tell(en, e));
 	return engine_keep(en, e);
 }
@@ -260,6 +262,7 @@ uint64_t engine_deadline_ms(const struct engine *en)
 			sooner(&at, en->sent_at_ms + STUCK_MS);
 	}
 	sooner(&at, engine_report_time(en));
+	sooner(&at, engine_verify_time(en));
 	/* While the server is busy nothing is sent, whatever is due. */
 	if (at < en->busy_until_ms)
 		at = en->busy_until_ms;

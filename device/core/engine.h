@@ -8,6 +8,7 @@
 #define NEAP_DEVICE_CORE_ENGINE_H
 
 #include "device/core/cut.h"
+#include "device/core/verify.h"
 
 struct engine;
 
@@ -64,6 +65,8 @@ enum event_type {
 	EV_LOCAL,   /* the database may have been written by someone else */
 	EV_OFFSET,  /* a clock offset measured at login: server minus ours */
 	EV_SYNC,    /* report ACT_SYNCED once nothing is pending and the server said so */
+	EV_VERIFY,  /* compare tables with the server's, then report ACT_VERIFIED; replaces one
+		       under way */
 };
 
 struct event {
@@ -75,6 +78,12 @@ struct event {
 		size_t sent_bytes;
 		int64_t offset_ms;
 		uint64_t sync_id;
+		struct {
+			uint64_t id;
+			bool repair;
+			size_t n;		  /* 0: all tables */
+			const char *const *table; /* names; unknown ones are passed over */
+		} verify;
 	};
 };
 
@@ -82,6 +91,7 @@ enum action_type {
 	ACT_PUBLISH,  /* seal and publish `frame` on our `up`, report EV_SENT with its length */
 	ACT_KEY,      /* a new group key arrived: store and use it */
 	ACT_SYNCED,   /* `sync_id` is concluded: all is acknowledged and the cursor is at head */
+	ACT_VERIFIED, /* `sync_id`: the verification is done, see engine_verify_report */
 	ACT_CHANGED,  /* rows of `table` were changed by others */
 	ACT_CONFLICT, /* a write of ours lost: `conflict`; told once, perhaps not if we crash now */
 	ACT_NEW_SITE, /* state changed so that a person should know: see status */
@@ -117,6 +127,38 @@ struct devdb *engine_devdb(struct engine *en);
  */
 NEAP_CHECK int engine_step(struct engine *en, const struct event *ev, struct actions *out,
 			   struct err *e);
+
+/* How the verification of a table stands. */
+enum verify_outcome {
+	VERIFY_WAITS, /* for the server, the connection, or the tables before it */
+	VERIFY_DONE,
+	/* It cannot be compared: */
+	VERIFY_APPEND,	 /* the server sends no rows of append tables */
+	VERIFY_UP,	 /* … nor of tables that only go up */
+	VERIFY_CAPTURE,	 /* capture is broken, or lost and being made good */
+	VERIFY_NO_TABLE, /* the server does not have it */
+	VERIFY_FAILED,	 /* a row of it takes more memory than a row may */
+};
+
+struct verify_table {
+	char name[LIMIT_NAME + 1];
+	enum verify_outcome outcome;
+	uint64_t total; /* rows when it began; counted up to VERIFY_TOTAL_MAX */
+	struct verify_counts n;
+};
+enum { VERIFY_TOTAL_MAX = 10000000 };
+
+struct verify_report {
+	uint64_t id; /* 0: there was none since the engine was opened */
+	bool named;  /* tables were asked for by name */
+	bool repair, done;
+	size_t n, at; /* tables; the one under way */
+	struct verify_table table[LIMIT_TABLES];
+};
+/* Of the newest one; valid until the next engine_step. */
+const struct verify_report *engine_verify_report(const struct engine *en);
+/* Forgets one under way; no ACT_VERIFIED comes of it. */
+void engine_verify_cancel(struct engine *en);
 
 /* When to deliver EV_TICK, in mono_ms; UINT64_MAX if never. */
 uint64_t engine_deadline_ms(const struct engine *en);

@@ -103,7 +103,7 @@ void engine_applied(struct engine *en, const struct applied *done)
 		en->report_due = en->ask_due = en->tell_due = true;
 }
 
-static int tell_changed(struct engine *en, const struct rows *rows)
+int engine_tell_changed(struct engine *en, const struct rows *rows)
 {
 	for (size_t i = 0; i < rows->n_table; i++) {
 		const struct tracked *t = devdb_table_by_name(en->d, rows->table[i].shape->name);
@@ -132,7 +132,7 @@ static int apply_slice(struct engine *en, const struct rows *rows, struct err *e
 
 	TRY(apply_rows(en->d, rows, en->at.full, &done, e));
 	engine_applied(en, &done);
-	return tell_changed(en, rows);
+	return engine_tell_changed(en, rows);
 }
 
 static int retry_parked(struct engine *en, struct err *e)

@@ -8,6 +8,7 @@ static void link_down(struct engine *en)
 	engine_question_close(&en->hello);
 	engine_question_close(&en->pull);
 	engine_lost_close(en);
+	engine_verify_again(en);
 	parts_free(en->parts);
 	en->parts = NULL;
 	engine_resend(en);
@@ -95,6 +96,8 @@ static int on_down(struct engine *en, const struct frame *f, struct err *e)
 		return NE_OK;
 	case FRAME_REJECT:
 		return engine_on_reject(en, &f->reject, e);
+	case FRAME_DIGEST:
+		return engine_on_digest(en, &f->digest, e);
 	case FRAME_NOTED:
 		return engine_on_noted(en, &f->noted, e);
 	case FRAME_RANGES:
@@ -130,12 +133,15 @@ static int decode_down(struct engine *en, struct slice plain, bool in_parts, str
 /* Only an answer to an open question is put together: nobody else fills our memory. */
 static int on_part(struct engine *en, const struct f_part *p, struct err *e)
 {
-	struct question *q = en->pull.open && p->cut == en->pull.nonce	   ? &en->pull
-			     : en->hello.open && p->cut == en->hello.nonce ? &en->hello
-									   : NULL;
+	struct question *const asked[] = {&en->pull, &en->hello, &en->verify.question};
+	struct question *q = NULL;
 	bool whole = false;
 	int rc;
 
+	for (size_t i = 0; i < sizeof(asked) / sizeof(*asked); i++) {
+		if (asked[i]->open && asked[i]->nonce == p->cut)
+			q = asked[i];
+	}
 	if (!q)
 		return NE_OK;
 	if (en->parts && parts_cut(en->parts) != p->cut) {
@@ -218,6 +224,9 @@ int engine_dispatch(struct engine *en, const struct event *ev, struct err *e)
 		en->offset_ms = ev->offset_ms;
 		engine_heard_time(en, en->now_ms + (uint64_t)ev->offset_ms);
 		return NE_OK;
+	case EV_VERIFY:
+		TRY(look_at_database(en, true, e));
+		return engine_verify_begin(en, ev, e);
 	case EV_SYNC:
 		want_sync(en, ev->sync_id);
 		return look_at_database(en, true, e);

@@ -85,6 +85,30 @@ struct learnt {
 	struct arena arena;
 };
 
+/*
+ * A verification under way (J6): tables one after the other, each from its first key to its last in
+ * ranges of many rows by their sum; a range that differs in smaller ones; and such a one row by
+ * row. A crash ends it: whoever wants it begins it again.
+ */
+enum verify_level { LEVEL_TABLE, LEVEL_RANGE, LEVEL_ROWS, LEVELS };
+
+struct verification {
+	bool on;
+	struct verify_report report;
+	int64_t table[LIMIT_TABLES]; /* ids */
+	bool begun;		     /* the table at hand, in … */
+	struct shape_id shape;	     /* … this shape */
+	enum verify_level level;
+	struct buf from;	/* done up to this key */
+	struct buf end[LEVELS]; /* a level is done at this key; empty: at the table's last */
+	struct buf to, except;	/* as asked */
+	struct question question;
+	unsigned differ; /* small ranges in a row that differed */
+	unsigned moved;	 /* answers in a row that met rows pending since they were asked for */
+	unsigned silent; /* questions in a row without an answer that counts */
+	uint64_t ask_at_ms;
+};
+
 struct engine {
 	struct engine_config cfg;
 	struct devdb *d;
@@ -159,6 +183,8 @@ struct engine {
 	unsigned report_backoff;
 	bool ask_due, tell_due; /* records may wait for a resolver, for the callback */
 	uint64_t tell_at_ms;
+
+	struct verification verify;
 
 	/* Policies. */
 	bool has_server_ms; /* the server's time, heard in this run at server_mono_ms */
@@ -289,6 +315,8 @@ void engine_on_head(struct engine *en, const struct f_head *h);
  * pulled, not skipped (P5); what lost is to be reported and told (J7).
  */
 void engine_applied(struct engine *en, const struct applied *done);
+/* Tells of the tables that `rows` are of, once each a step. */
+NEAP_CHECK int engine_tell_changed(struct engine *en, const struct rows *rows);
 /* Drops broadcasts up to and including `seq`. */
 void engine_drop_heard(struct engine *en, uint64_t seq);
 /* Moves the cursor over what is known, then settles the sets it covers. */
@@ -334,6 +362,15 @@ NEAP_CHECK int engine_keep(struct engine *en, struct err *e);
 void engine_keep_wake(struct engine *en);
 /* The server told its time, in an answer to our own question. */
 void engine_heard_time(struct engine *en, uint64_t server_ms);
+
+/* engine_verify.c: asks about the next range if that is possible now. */
+NEAP_CHECK int engine_verify(struct engine *en, struct err *e);
+NEAP_CHECK int engine_verify_begin(struct engine *en, const struct event *ev, struct err *e);
+NEAP_CHECK int engine_on_digest(struct engine *en, const struct f_digest *d, struct err *e);
+uint64_t engine_verify_time(const struct engine *en);
+/* The answer to what was asked will not come. */
+void engine_verify_again(struct engine *en);
+void engine_verify_free(struct engine *en);
 
 /* engine_reject.c */
 NEAP_CHECK int engine_on_reject(struct engine *en, const struct f_reject *r, struct err *e);

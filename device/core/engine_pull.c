@@ -212,16 +212,19 @@ int engine_on_page(struct engine *en, const struct f_page *p, struct err *e)
 
 int engine_on_reset(struct engine *en, const struct f_reset *r, struct err *e)
 {
-	const struct question *q = en->hello.open && r->nonce == en->hello.nonce ? &en->hello
-				   : en->pull.open && r->nonce == en->pull.nonce ? &en->pull
-										 : NULL;
+	struct question *const open[] = {&en->hello, &en->pull, &en->verify.question};
+	struct question *q = NULL;
 	struct position asked;
 
+	for (size_t i = 0; i < sizeof(open) / sizeof(*open); i++) {
+		if (open[i]->open && open[i]->nonce == r->nonce)
+			q = open[i];
+	}
 	if (!q || !r->store || !r->term)
 		return NE_OK;
 	asked = q->at;
 	if (!position_eq(&asked, &en->at)) {
-		engine_question_close(q == &en->hello ? &en->hello : &en->pull);
+		engine_question_close(q);
 		engine_want_hello(en, 0);
 		return NE_OK;
 	}

@@ -93,6 +93,7 @@ int engine_forget(struct engine *en, struct err *e)
 	engine_question_close(&en->hello);
 	engine_question_close(&en->pull);
 	engine_question_close(&en->lost);
+	engine_verify_again(en);
 	en->hello_at_ms = en->pull_at_ms = en->lost_at_ms = NEVER_MS;
 	parts_free(en->parts);
 	en->parts = NULL;

@@ -208,8 +208,9 @@ static int forget_table(struct devdb *d, const struct tracked *t, struct err *e)
 			"; DELETE FROM neap_acked WHERE table_id = %" PRId64
 			"; DELETE FROM neap_parked WHERE table_id = %" PRId64
 			"; DELETE FROM neap_rejected WHERE table_id = %" PRId64
+			"; DELETE FROM neap_verify WHERE table_id = %" PRId64
 			"; DELETE FROM neap_seen WHERE table_id = %" PRId64,
-			t->id, t->id, t->id, t->id, t->id, t->id, t->id);
+			t->id, t->id, t->id, t->id, t->id, t->id, t->id, t->id);
 }
 
 static void make(struct tracking *t, struct tracked *out)

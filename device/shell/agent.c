@@ -189,10 +189,11 @@ int agent_step(struct agent *a, int *wait, struct err *e)
 	return NE_OK;
 }
 
-/* --- one sync --- */
+/* --- one sync, or one verification --- */
 
 struct waiter {
 	struct agent *agent;
+	const json_t *verify; /* the request; NULL: a sync */
 	const struct agent_progress *progress;
 	json_t *status;
 	struct err end;
@@ -240,13 +241,17 @@ static int timed_out(const struct waiter *w, struct err *e)
 	const char *reason = json_string_value(json_object_get(w->status, "reason"));
 	json_int_t pending = json_integer_value(json_object_get(w->status, "pending_rows"));
 
+	if (w->verify)
+		return err_set(e, NE_TIMEOUT, "not done in time%s%.200s",
+			       reason && *reason ? ": " : "", reason ? reason : "");
 	return err_set(e, NE_TIMEOUT, "not in sync in time: %lld rows are pending%s%.200s",
 		       (long long)pending, reason && *reason ? "; " : "", reason ? reason : "");
 }
 
-static int sync_node(struct waiter *w, struct node *node, uint64_t timeout_ms, struct err *e)
+static int wait_node(struct waiter *w, struct node *node, uint64_t timeout_ms, struct err *e)
 {
-	int rc = node_sync(node, timeout_ms > 0, on_sync, w, e);
+	int rc = w->verify ? node_verify(node, w->verify, on_sync, w, e)
+			   : node_sync(node, timeout_ms > 0, on_sync, w, e);
 
 	const uint64_t until_ms = timeout_ms ? mono_ms() + timeout_ms : UINT64_MAX;
 
@@ -273,13 +278,23 @@ int agent_sync_node(struct agent *a, struct node *node, uint64_t timeout_ms,
 		    const struct agent_progress *progress, struct err *e)
 {
 	struct waiter w = {.agent = a, .progress = progress};
-	int rc = sync_node(&w, node, timeout_ms, e);
+	int rc = wait_node(&w, node, timeout_ms, e);
 
 	give(&w);
 	return rc;
 }
 
-static int sync_here(const char *db, uint64_t timeout_ms, const struct node_owner *owner,
+int agent_verify_node(struct agent *a, struct node *node, const json_t *request,
+		      uint64_t timeout_ms, const struct agent_progress *progress, struct err *e)
+{
+	struct waiter w = {.agent = a, .verify = request, .progress = progress};
+	int rc = wait_node(&w, node, timeout_ms, e);
+
+	give(&w);
+	return rc;
+}
+
+static int wait_here(const char *db, uint64_t timeout_ms, const struct node_owner *owner,
 		     struct waiter *w, struct err *e)
 {
 	const struct node_owner nobody = {0};
@@ -288,23 +303,25 @@ static int sync_here(const char *db, uint64_t timeout_ms, const struct node_owne
 	TRY(agent_new(&w->agent, e));
 	int rc = agent_add(w->agent, db, owner ? owner : &nobody, &node, e);
 	if (!rc)
-		rc = sync_node(w, node, timeout_ms, e);
+		rc = wait_node(w, node, timeout_ms, e);
 	agent_free(w->agent);
 	return rc;
 }
 
-static int sync_there(const struct paths *p, uint64_t timeout_ms, struct waiter *w, struct err *e)
+static int wait_there(const struct paths *p, uint64_t timeout_ms, struct waiter *w, struct err *e)
 {
-	json_t *request = json_pack("{s:s, s:b}", "op", "sync", "patient", timeout_ms > 0);
-	int rc = request ? control_call(p, request, timeout_ms, on_line, w, e)
-			 : err_set(e, NE_MEMORY, "out of memory");
+	json_t *request = w->verify ? json_deep_copy(w->verify) : json_pack("{s:s}", "op", "sync");
 
+	if (!request)
+		return err_set(e, NE_MEMORY, "out of memory");
+	json_object_set_new(request, "patient", json_boolean(timeout_ms > 0));
+	int rc = control_call(p, request, timeout_ms, on_line, w, e);
 	json_decref(request);
 	return rc == NE_TIMEOUT && timeout_ms ? timed_out(w, e) : rc;
 }
 
 /* Here, or by the engine that holds the file; NE_LOCKED while that one does not listen. */
-static int try_sync(const struct paths *p, uint64_t timeout_ms, const struct node_owner *owner,
+static int try_wait(const struct paths *p, uint64_t timeout_ms, const struct node_owner *owner,
 		    struct waiter *w, struct err *e)
 {
 	struct err locked = {0};
@@ -312,18 +329,17 @@ static int try_sync(const struct paths *p, uint64_t timeout_ms, const struct nod
 
 	if (!rc) {
 		lock_drop(fd);
-		return sync_here(p->db, timeout_ms, owner, w, e);
+		return wait_here(p->db, timeout_ms, owner, w, e);
 	}
 	if (rc != NE_LOCKED)
 		return err_set(e, rc, "%s", locked.text);
-	rc = sync_there(p, timeout_ms, w, e);
+	rc = wait_there(p, timeout_ms, w, e);
 	return rc == NE_UNREACHABLE && !w->status ? err_set(e, NE_LOCKED, "%s", locked.text) : rc;
 }
 
-int agent_sync(const char *db, uint64_t timeout_ms, const struct node_owner *owner,
-	       const struct agent_progress *progress, struct err *e)
+static int wait_anywhere(const char *db, uint64_t timeout_ms, const struct node_owner *owner,
+			 struct waiter *w, struct err *e)
 {
-	struct waiter w = {.progress = progress};
 	const uint64_t began_ms = mono_ms();
 	const uint64_t patience_ms =
 		timeout_ms && timeout_ms < STARTING_MAX_MS ? timeout_ms : STARTING_MAX_MS;
@@ -333,13 +349,30 @@ int agent_sync(const char *db, uint64_t timeout_ms, const struct node_owner *own
 	int rc;
 
 	TRY(paths_of(db, &p, e));
-	while ((rc = try_sync(&p, timeout_ms ? timeout_ms - waited_ms : 0, owner, &w, e)) ==
+	while ((rc = try_wait(&p, timeout_ms ? timeout_ms - waited_ms : 0, owner, w, e)) ==
 	       NE_LOCKED) {
 		nanosleep(&pause, NULL);
 		waited_ms = mono_ms() - began_ms;
 		if (waited_ms >= patience_ms)
 			break;
 	}
-	give(&w);
+	give(w);
 	return rc;
+}
+
+int agent_sync(const char *db, uint64_t timeout_ms, const struct node_owner *owner,
+	       const struct agent_progress *progress, struct err *e)
+{
+	struct waiter w = {.progress = progress};
+
+	return wait_anywhere(db, timeout_ms, owner, &w, e);
+}
+
+int agent_verify(const char *db, const json_t *request, uint64_t timeout_ms,
+		 const struct node_owner *owner, const struct agent_progress *progress,
+		 struct err *e)
+{
+	struct waiter w = {.verify = request, .progress = progress};
+
+	return wait_anywhere(db, timeout_ms, owner, &w, e);
 }

@@ -52,7 +52,14 @@ struct agent_progress {
  */
 NEAP_CHECK int agent_sync(const char *db, uint64_t timeout_ms, const struct node_owner *owner,
 			  const struct agent_progress *progress, struct err *e);
+/* The same for a verification: a request of node_verify. */
+NEAP_CHECK int agent_verify(const char *db, const json_t *request, uint64_t timeout_ms,
+			    const struct node_owner *owner, const struct agent_progress *progress,
+			    struct err *e);
 /* The same for a node of `a`, by the thread that drives it. */
+NEAP_CHECK int agent_verify_node(struct agent *a, struct node *node, const json_t *request,
+				 uint64_t timeout_ms, const struct agent_progress *progress,
+				 struct err *e);
 NEAP_CHECK int agent_sync_node(struct agent *a, struct node *node, uint64_t timeout_ms,
 			       const struct agent_progress *progress, struct err *e);
 

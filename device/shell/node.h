@@ -64,7 +64,16 @@ uint64_t node_deadline_ms(const struct node *n); /* mono: call node_step then at
  */
 NEAP_CHECK int node_sync(struct node *n, bool patient, node_sync_fn fn, void *ctx, struct err *e);
 
-/* Forgets the syncs of `ctx` without calling back. */
+/*
+ * Asks for a verification, one at a time (NE_BUSY): {"op": "verify", "tables": [T, …], "repair":
+ * bool, "patient": bool}, all but op may be missing. `fn` is called as for a sync, its `status` has
+ * a member "verify" as of ops.h. NE_NOT_FOUND for a table. It ends with NE_ROWS if differences
+ * remain, or a table that was named could not be compared.
+ */
+NEAP_CHECK int node_verify(struct node *n, const json_t *request, node_sync_fn fn, void *ctx,
+			   struct err *e);
+
+/* Forgets the syncs and verifications of `ctx` without calling back. */
 void node_sync_cancel(struct node *n, const void *ctx);
 
 /* Carries out a request of ops.h (any but sync) for whoever owns the loop; *out is the answer. */

@@ -27,6 +27,9 @@ static void act(struct node *n, const struct action *a)
 	case ACT_SYNCED:
 		node_synced(n, a->sync_id);
 		break;
+	case ACT_VERIFIED:
+		node_verified(n, a->sync_id);
+		break;
 	case ACT_CHANGED:
 		if (n->owner.changed && a->table)
 			n->owner.changed(n->owner.ctx, n->paths.db, a->table);

@@ -32,15 +32,17 @@ enum {
 	CLOCK_RTT_MAX_MS = 5000,
 };
 
+/* Someone who waits: for a sync, or for a verification. */
 struct sync {
-	uint64_t id; /* 0: free */
+	uint64_t id;	/* 0: free */
+	json_t *verify; /* the request; NULL: a sync */
 	bool patient;
 	bool asked; /* the engine took it */
 	node_sync_fn fn;
 	void *ctx;
 	uint64_t client;	     /* of the control socket; 0: fn */
 	uint64_t began_ms, since_ms; /* mono; of the last progress */
-	int64_t mark[4];	     /* pending, cursor, acked, in flight at that time */
+	int64_t mark[5]; /* pending, cursor, acked, in flight, verified rows at that time */
 };
 
 struct node {
@@ -111,6 +113,7 @@ struct link_view node_view(const struct node *n);
 
 /* node_sync.c: those who wait, and the control socket. */
 void node_synced(struct node *n, uint64_t id);
+void node_verified(struct node *n, uint64_t id);
 void node_sync_step(struct node *n);
 void node_request(void *ctx, uint64_t client, const json_t *request);
 

@@ -20,15 +20,35 @@ static bool tell(struct node *n, const struct sync *s, int code, const char *tex
 	return control_send(n->control, s->client, line);
 }
 
+/* The slot is free again. */
+static void drop(struct node *n, struct sync *s)
+{
+	if (s->verify)
+		engine_verify_cancel(n->engine);
+	json_decref(s->verify);
+	*s = (struct sync){0};
+}
+
+static int status_for(struct node *n, bool verify, json_t **out, struct err *e)
+{
+	json_t *report = NULL;
+
+	TRY(node_status(n, out, e));
+	int rc = verify ? ops_verify_report(n->engine, &report, e) : NE_OK;
+	if (report)
+		json_object_set_new(*out, "verify", report);
+	return rc;
+}
+
 static void end(struct node *n, struct sync *s, int code, const char *text)
 {
 	json_t *status = NULL;
 	struct err e = {0};
 	struct sync copy = *s;
 
-	*s = (struct sync){0};
-	if (node_status(n, &status, &e))
+	if (status_for(n, s->verify != NULL, &status, &e))
 		node_say(n, "%s", e.text);
+	drop(n, s);
 	(void)tell(n, &copy, code, text, status);
 	json_decref(status);
 }
@@ -67,7 +87,17 @@ void node_synced(struct node *n, uint64_t id)
 		rc = verdict(&st, &e);
 	/* The engine merges requests: an answer to one answers all before it. */
 	for (size_t i = 0; i < NODE_SYNCS; i++)
-		if (n->sync[i].id && n->sync[i].id <= id)
+		if (n->sync[i].id && !n->sync[i].verify && n->sync[i].id <= id)
+			end(n, &n->sync[i], rc, e.text);
+}
+
+void node_verified(struct node *n, uint64_t id)
+{
+	struct err e = {0};
+	int rc = ops_verify_verdict(n->engine, &e);
+
+	for (size_t i = 0; i < NODE_SYNCS; i++)
+		if (n->sync[i].id == id && n->sync[i].verify)
 			end(n, &n->sync[i], rc, e.text);
 }
 
@@ -92,10 +122,20 @@ static int hopeless(const struct node *n, const struct sync *s, struct err *e)
 	return NE_OK;
 }
 
-static bool progressed(struct sync *s, const struct engine_status *st)
+static int64_t verified_rows(const struct node *n)
 {
-	const int64_t mark[4] = {st->pending_rows, (int64_t)st->cursor, (int64_t)st->acked_number,
-				 (int64_t)st->inflight_bytes};
+	const struct verify_report *r = engine_verify_report(n->engine);
+	uint64_t rows = r->at;
+
+	for (size_t i = 0; i < r->n; i++)
+		rows += r->table[i].n.rows + r->table[i].n.left_out;
+	return (int64_t)rows;
+}
+
+static bool progressed(struct node *n, struct sync *s, const struct engine_status *st)
+{
+	const int64_t mark[5] = {st->pending_rows, (int64_t)st->cursor, (int64_t)st->acked_number,
+				 (int64_t)st->inflight_bytes, verified_rows(n)};
 
 	if (!memcmp(mark, s->mark, sizeof mark))
 		return false;
@@ -107,40 +147,65 @@ static void report(struct node *n, struct sync *s, const struct engine_status *s
 {
 	struct err e = {0};
 
-	if (progressed(s, st))
+	if (progressed(n, s, st))
 		s->since_ms = mono_ms();
-	if (st->problem == NE_CAPTURE && !st->comparing)
+	/* What is pending, or cannot be captured, is in the way of a sync only. */
+	if (s->verify == NULL && st->problem == NE_CAPTURE && !st->comparing)
 		end(n, s, verdict(st, &e), e.text);
-	else if (!s->patient && mono_ms() - s->since_ms > STALL_MS && st->comparing)
+	else if (!s->verify && !s->patient && mono_ms() - s->since_ms > STALL_MS && st->comparing)
 		end(n, s, verdict(st, &e), e.text);
-	else if (refused(st) && !st->inflight_sets && mono_ms() - s->since_ms > REFUSED_PATIENCE_MS)
+	else if (!s->verify && refused(st) && !st->inflight_sets &&
+		 mono_ms() - s->since_ms > REFUSED_PATIENCE_MS)
 		end(n, s, verdict(st, &e), e.text);
 	else if (!s->patient && mono_ms() - s->since_ms > STALL_MS)
 		end(n, s, NE_TIMEOUT, "the server does not answer");
 	else if (!tell(n, s, -1, "", status))
-		*s = (struct sync){0}; /* the client hung up */
+		drop(n, s); /* the client hung up */
 }
 
 static void report_all(struct node *n)
 {
 	struct engine_status st;
-	json_t *status;
+	json_t *status = NULL;
 	struct err e = {0};
+	bool verify = false;
 
 	n->progress_ms = mono_ms() + PROGRESS_MS;
-	if (engine_status(n->engine, &st, &e) || node_status(n, &status, &e))
+	for (size_t i = 0; i < NODE_SYNCS; i++)
+		verify |= n->sync[i].verify != NULL;
+	if (engine_status(n->engine, &st, &e) || status_for(n, verify, &status, &e)) {
+		json_decref(status);
 		return;
+	}
 	for (size_t i = 0; i < NODE_SYNCS; i++)
 		if (n->sync[i].id)
 			report(n, &n->sync[i], &st, status);
 	json_decref(status);
 }
 
+static struct event verify_event(const struct sync *s, const char **name)
+{
+	const json_t *tables = json_object_get(s->verify, "tables");
+	struct event ev = {.type = EV_VERIFY};
+	size_t n = json_array_size(tables);
+
+	for (size_t i = 0; i < n && i < LIMIT_TABLES; i++)
+		name[i] = json_string_value(json_array_get(tables, i));
+	ev.verify.id = s->id;
+	ev.verify.repair = !json_is_false(json_object_get(s->verify, "repair"));
+	ev.verify.n = n < LIMIT_TABLES ? n : LIMIT_TABLES;
+	ev.verify.table = name;
+	return ev;
+}
+
 /* Hands the request to the engine; a database that refuses now is asked again. */
 static void ask(struct node *n, struct sync *s)
 {
+	const char *name[LIMIT_TABLES];
 	struct event ev = {.type = EV_SYNC, .sync_id = s->id};
 
+	if (s->verify)
+		ev = verify_event(s, name);
 	if (s->asked || (n->held_back && mono_ms() < n->retry_ms))
 		return;
 	s->asked = true; /* before: the answer may come in the step, and frees the slot */
@@ -190,6 +255,47 @@ static int begin(struct node *n, const struct sync *want, struct err *e)
 	return NE_OK;
 }
 
+static int check_tables(struct node *n, const json_t *request, struct err *e)
+{
+	const json_t *tables = json_object_get(request, "tables");
+
+	if (json_array_size(tables) > LIMIT_TABLES || (tables && !json_is_array(tables)))
+		return err_set(e, NE_USAGE, "'tables' is no list of at most %d", (int)LIMIT_TABLES);
+	for (size_t i = 0; i < json_array_size(tables); i++) {
+		const char *name = json_string_value(json_array_get(tables, i));
+
+		if (!name || !devdb_table_by_name(engine_devdb(n->engine), slice_str(name)))
+			return err_set(e, NE_NOT_FOUND,
+				       "no table %.100s is tracked: `neap status` lists them",
+				       name ? name : "(not text)");
+	}
+	return NE_OK;
+}
+
+static int begin_verify(struct node *n, const json_t *request, struct sync *want, struct err *e)
+{
+	for (size_t i = 0; i < NODE_SYNCS; i++)
+		if (n->sync[i].verify)
+			return err_set(e, NE_BUSY,
+				       "a verification of this database is under way already");
+	TRY(check_tables(n, request, e));
+	want->verify = json_deep_copy(request);
+	if (!want->verify)
+		return err_set(e, NE_MEMORY, "out of memory");
+	int rc = begin(n, want, e);
+	if (rc)
+		json_decref(want->verify);
+	return rc;
+}
+
+int node_verify(struct node *n, const json_t *request, node_sync_fn fn, void *ctx, struct err *e)
+{
+	struct sync want = {
+		.patient = json_is_true(json_object_get(request, "patient")), .fn = fn, .ctx = ctx};
+
+	return begin_verify(n, request, &want, e);
+}
+
 int node_sync(struct node *n, bool patient, node_sync_fn fn, void *ctx, struct err *e)
 {
 	const struct sync want = {.patient = patient, .fn = fn, .ctx = ctx};
@@ -201,7 +307,7 @@ void node_sync_cancel(struct node *n, const void *ctx)
 {
 	for (size_t i = 0; i < NODE_SYNCS; i++)
 		if (n->sync[i].id && !n->sync[i].client && n->sync[i].ctx == ctx)
-			n->sync[i] = (struct sync){0};
+			drop(n, &n->sync[i]);
 }
 
 int node_ask(struct node *n, const json_t *request, json_t **out, struct err *e)
@@ -218,12 +324,15 @@ static int answer(struct node *n, uint64_t client, const json_t *request, json_t
 		  struct err *e)
 {
 	const char *op = json_string_value(json_object_get(request, "op"));
-	const struct sync want = {.patient = json_is_true(json_object_get(request, "patient")),
-				  .client = client};
+	struct sync want = {.patient = json_is_true(json_object_get(request, "patient")),
+			    .client = client};
 
 	*out = NULL;
+	/* These are answered when they end. */
 	if (op && !strcmp(op, "sync"))
-		return begin(n, &want, e); /* answered when it ends */
+		return begin(n, &want, e);
+	if (op && !strcmp(op, "verify"))
+		return begin_verify(n, request, &want, e);
 	TRY(node_ask(n, request, out, e));
 	json_object_set_new(*out, "code", json_integer(NE_OK));
 	return NE_OK;

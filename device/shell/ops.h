@@ -8,12 +8,12 @@
  *   {"op": "rejected",
  * "retry": bool, "forget": bool, "id": N} | {"op": "conflicts", "limit": N, "before": ID}
  *
- * and sync, which only a node does. Members of track but the table may be left out, and limit and
- * before. rejected answers with "rows" (id, table, what, row, reason, at_ms; at most OPS_ROWS of
- * them) and their "count"; with retry or forget it does that to one rejected row or all of them,
- * and answers with done, failed and the reason of the first failure. conflicts with "conflicts",
- * the newest first, at most OPS_CONFLICTS: id, table, row, column (null: the row itself), reason,
- * at_ms, noted (the server has it); and "dropped".
+ * and sync and verify, which only a node does. Members of track but the table may be left out, and
+ * limit and before. rejected answers with "rows" (id, table, what, row, reason, at_ms; at most
+ * OPS_ROWS of them) and their "count"; with retry or forget it does that to one rejected row or all
+ * of them, and answers with done, failed and the reason of the first failure. conflicts with
+ * "conflicts", the newest first, at most OPS_CONFLICTS: id, table, row, column (null: the row
+ * itself), reason, at_ms, noted (the server has it); and "dropped".
  */
 #ifndef NEAP_DEVICE_SHELL_OPS_H
 #define NEAP_DEVICE_SHELL_OPS_H
@@ -44,6 +44,15 @@ NEAP_CHECK int ops_rejected(struct devdb *d, const json_t *request, json_t **out
 			    struct err *e);
 /* The answer to "conflicts". NE_MALFORMED for its members. */
 NEAP_CHECK int ops_conflicts(struct devdb *d, const json_t *request, json_t **out, struct err *e);
+
+/*
+ * How a verification stands: done, repair, tables[]: name, outcome ("waits", "compared", or why it
+ * cannot be: "append", "up", "capture", "unknown", "failed"), total, rows, left_out, differed,
+ * missing, extra, repaired. NE_MEMORY.
+ */
+NEAP_CHECK int ops_verify_report(const struct engine *en, json_t **out, struct err *e);
+/* How one ends that is done: NE_OK, or what a person is to know. */
+NEAP_CHECK int ops_verify_verdict(const struct engine *en, struct err *e);
 
 /* The object of `neap status --json`. NE_MEMORY and the engine's errors. */
 NEAP_CHECK int ops_status(struct engine *en, const char *db, const struct link_view *view,

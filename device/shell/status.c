@@ -11,8 +11,10 @@ static const char *const directions[] = {[DIR_UP] = "up", [DIR_DOWN] = "down", [
 static int one_table(struct devdb *d, const struct tracked *t, json_t *list, struct err *e)
 {
 	struct pending_stats pending;
+	struct verify_last last;
 
 	TRY(cut_pending(d, t, &pending, e));
+	TRY(verify_last(d, t->id, &last, e));
 	json_t *o = json_pack("{s:s%, s:s, s:s, s:I, s:s, s:i, s:I, s:s}", "name",
 			      (const char *)t->shape.name.at, t->shape.name.len, "kind",
 			      t->shape.kind == SHAPE_APPEND ? "append" : "merge", "direction",
@@ -20,6 +22,12 @@ static int one_table(struct devdb *d, const struct tracked *t, json_t *list, str
 			      (json_int_t)pending.rows, "capture", t->capture_ok ? "ok" : "broken",
 			      "priority", t->priority, "pending_bytes", (json_int_t)pending.bytes,
 			      "compress", t->shape.uncompressed ? "off" : "on");
+	if (o && last.at_ms)
+		json_object_set_new(o, "verified",
+				    json_pack("{s:I, s:I, s:I, s:I}", "at_ms",
+					      (json_int_t)last.at_ms, "rows", (json_int_t)last.rows,
+					      "differed", (json_int_t)last.differed, "repaired",
+					      (json_int_t)last.repaired));
 	if (!o || json_array_append_new(list, o))
 		return err_set(e, NE_MEMORY, "out of memory");
 	return NE_OK;

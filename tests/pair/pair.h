@@ -60,6 +60,7 @@ struct pair {
 	uint64_t page_rows;   /* rows in pages */
 	uint64_t refusals;    /* sets refused */
 	uint64_t welcomes;    /* that reached a device */
+	uint64_t questions;   /* verifies sent by devices */
 	/* by type of frame: plaintext bytes that went by, and how many frames were compressed */
 	uint64_t frame_bytes[FRAME_HEAD + 1], compressed[FRAME_HEAD + 1];
 	struct err e;
@@ -311,6 +312,7 @@ static inline void pair_watch(struct pair *p, struct slice plain)
 		p->pull_frames += f.type == FRAME_PULL;
 		p->refusals += f.type == FRAME_REFUSE;
 		p->welcomes += f.type == FRAME_WELCOME;
+		p->questions += f.type == FRAME_VERIFY;
 		p->frame_bytes[f.type] += plain.len;
 		p->compressed[f.type] += plain.at[0] == 1;
 	}

@@ -375,6 +375,7 @@ static void do_actions(struct sim_device *d)
 			break;
 		case ACT_KEY:
 		case ACT_CHANGED:
+		case ACT_VERIFIED:
 		case ACT_CONFLICT:
 			break;
 		}
