@@ -471,6 +471,37 @@ static void every_row_rolls_back(void **state)
 	world_free(w);
 }
 
+/* It would leave the row in the table though it is refused: the set is undone. */
+static void a_trigger_that_fails_after_the_write(void **state)
+{
+	struct world *w = begin();
+	struct builder *b = set_new(1, 2, 1);
+	struct frame f;
+	(void)state;
+
+	sql(w, "CREATE TRIGGER zed AFTER INSERT ON people WHEN NEW.email LIKE 'z%'"
+	       " BEGIN SELECT RAISE(FAIL, 'no z'); END");
+	person(b, 3, 200, "carl@x", 2, 1);
+	person(b, 4, 200, "zoe@x", 2, 2);
+	give_set(w, "u", "a", b);
+	find_out(w, FRAME_REFUSE, 0, &f);
+	assert_int_equal(f.refuse.code, REFUSE_MALFORMED);
+	assert_non_null(
+		strstr((const char *)arena_copy(&w->arena, f.refuse.text).at, "RAISE(FAIL)"));
+	assert_string_equal(query(w, "SELECT id FROM people ORDER BY id"), "1 2");
+	/* Before the write nothing stands. */
+	sql(w, "DROP TRIGGER zed");
+	sql(w, "CREATE TRIGGER zed BEFORE INSERT ON people WHEN NEW.email LIKE 'z%'"
+	       " BEGIN SELECT RAISE(FAIL, 'no z'); END");
+	b = set_new(1, 3, 1);
+	person(b, 3, 200, "carl@x", 2, 1);
+	person(b, 4, 200, "zoe@x", 2, 2);
+	give_set(w, "u", "a", b);
+	assert_int_equal(rejected_row(w, 0, "no z")->key[0].i, 4);
+	assert_string_equal(query(w, "SELECT id FROM people ORDER BY id"), "1 2 3");
+	world_free(w);
+}
+
 static void an_append_row_that_rolls_back(void **state)
 {
 	struct world *w = begin();
@@ -552,6 +583,7 @@ int main(void)
 		cmocka_unit_test(many_append_rows_refused),
 		cmocka_unit_test(a_row_that_rolls_back),
 		cmocka_unit_test(every_row_rolls_back),
+		cmocka_unit_test(a_trigger_that_fails_after_the_write),
 		cmocka_unit_test(an_append_row_that_rolls_back),
 		cmocka_unit_test(one_index_a_constraint),
 		cmocka_unit_test(what_is_refused_overwrites_nothing),

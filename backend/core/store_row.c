@@ -134,6 +134,7 @@ static int run_write(struct store *s, const struct store_user *u, struct store_t
 	struct err why;
 
 	TRY(rolled_refuses(s, u, t, key, t->shape.n_key, e));
+	int64_t changes = sqlite3_total_changes64(db_handle(s->db));
 	int rc = db_run(s->db, st, &why);
 	if (!rc)
 		return 0;
@@ -141,6 +142,12 @@ static int run_write(struct store *s, const struct store_user *u, struct store_t
 		return err_set(e, rc, "%s", why.text);
 	if (sqlite3_get_autocommit(db_handle(s->db)))
 		return rolled_note(s, u, t, key, t->shape.n_key, e);
+	/* RAISE(FAIL) in an AFTER trigger: the row stands all the same. */
+	if (sqlite3_total_changes64(db_handle(s->db)) != changes)
+		return err_set(
+			e, NE_INTERNAL,
+			"%.200s (table %s: RAISE(FAIL) leaves the row written; use RAISE(ABORT))",
+			sqlite3_errmsg(db_handle(s->db)), t->name);
 	return err_set(e, NE_ROWS, "%.300s", sqlite3_errmsg(db_handle(s->db)));
 }
 
