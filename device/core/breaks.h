@@ -24,6 +24,7 @@ struct engine_break {
 	bool no_sync;	  /* M3: a set's number is published before it is durable */
 	bool no_sweep;	  /* P7: a full pull removes nothing */
 	bool no_repull;	  /* J5: a new table or column is not pulled */
+	bool no_ask;	  /* P8: a server that lost append rows is not asked which */
 	bool no_report;	  /* J7: what lost here before the server judged it is not reported */
 };
 

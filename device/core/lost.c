@@ -44,6 +44,8 @@ static int begin_table(struct devdb *d, const struct tracked *t, struct err *e)
 
 int lost_begin(struct devdb *d, struct err *e)
 {
+	if (d->broken.no_ask)
+		return NE_OK;
 	TRY(db_execf(d->db, e, "DELETE FROM neap_lost WHERE kind = %d", RANGE_KEYS));
 	TRY(db_exec(d->db, "DELETE FROM neap_hash", e));
 	for (size_t i = 0; i < d->n_table; i++) {

@@ -75,6 +75,9 @@ static void check_counts(struct world *w, const struct token *token, int there, 
 	const char *table = w->table[token->table]->name;
 	const struct sim_device *d = &w->device[token->device];
 	bool renewed = d->restored && d->renewed;
+	/* A device's file and the store, each as it was at some time: who had what, nobody knows.
+	 */
+	bool both = d->restored && w->backend.restored;
 
 	if (token->vanished) {
 		if (there > 0 && !token->lost)
@@ -83,15 +86,15 @@ static void check_counts(struct world *w, const struct token *token, int there, 
 		return;
 	}
 	/*
-	 * After a restored store a row may go up again, as the device no longer knows under what
-	 * number (P8). If an identity of a restored device was refused, its rows from there on
-	 * get new ones, also those that had gone up.
+	 * What a restored store lost, and is still on the device, comes back (P8). If an identity
+	 * of a restored device was refused, its rows from there on get new ones, also those that
+	 * had gone up.
 	 */
-	if (there > 1 && !token->copied && !renewed && !w->backend.restored)
+	if (there > 1 && !token->copied && !renewed && !both)
 		sim_fail(w, "%s: row %s is %d times on the server", table, token->text, there);
 	if (there > 0 && token->purged == PURGED && !token->copied && !renewed)
 		sim_fail(w, "%s: row %s came back after it was purged", table, token->text);
-	if (there == 0 && here > 0 && token->purged == PURGED_NOT && !w->backend.restored &&
+	if (there == 0 && here > 0 && token->purged == PURGED_NOT && !both &&
 	    !may_be_taken_for_purged(w, token))
 		sim_fail(w, "%s: row %s is on its device, not on the server", table, token->text);
 	if (here == 0 && !token->touched && !token->lost)

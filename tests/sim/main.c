@@ -42,6 +42,7 @@ static const struct {
 	{"no_skip", AT(engine_break, no_skip), 0},
 	{"no_sync", AT(engine_break, no_sync), 0},
 	{"no_sweep", AT(engine_break, no_sweep), 0},
+	{"no_ask", AT(engine_break, no_ask), 0},
 	{"no_repull", AT(engine_break, no_repull), 0},
 	{"publish_as_sent", 0, AT(ingest_break, publish_as_sent)},
 	{"no_correct", 0, AT(ingest_break, no_correct)},
