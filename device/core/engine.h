@@ -186,6 +186,7 @@ struct engine_status {
 	enum engine_state state;
 	uint64_t store, term, cursor, hold, head; /* head: the newest heard of, a hint */
 	bool full_pull;
+	bool asking; /* the server lost rows that it had, and is yet to tell which */
 	uint64_t acked_number, last_number;
 	uint64_t verified_wall_ms; /* when the server last confirmed, by an echoed nonce, that
 				      nothing is missing */

@@ -107,7 +107,8 @@ static void add_problem(const struct engine *en, struct engine_status *out)
 static void add_silent(const struct engine *en, struct engine_status *out)
 {
 	bool asked = (en->hello.open && en->hello.backoff_ms >= SILENT_MS) ||
-		     (en->pull.open && en->pull.backoff_ms >= SILENT_MS);
+		     (en->pull.open && en->pull.backoff_ms >= SILENT_MS) ||
+		     (en->lost.open && en->lost.backoff_ms >= SILENT_MS);
 
 	if (en->link && (asked || (en->backoff >= 8 && engine_unacked(en))))
 		add_text(out, "server-silent", NE_TIMEOUT,
@@ -267,6 +268,7 @@ int engine_status(struct engine *en, struct engine_status *out, struct err *e)
 	s.hold = en->hold;
 	s.head = en->head > en->at.cursor ? en->head : en->at.cursor;
 	s.full_pull = en->at.full;
+	TRY(lost_any(en->d, &s.asking, e));
 	s.acked_number = en->acked_number;
 	s.last_number = (uint64_t)last;
 	s.verified_wall_ms = en->verified_wall_ms;

@@ -95,10 +95,12 @@ static void answer_ask(struct bench *b, bool kept, bool text)
 	assert_int_equal(status(b).bad_frames, 1);
 	assert_int_equal(status(b).pending_rows, 0);
 	assert_null(find(b, FRAME_SET));
+	assert_true(status(b).asking);
 	f.ranges.upto--;
 	give(b, EV_DOWN, &f);
 	while (!find(b, FRAME_SET))
 		wait_deadline(b);
+	assert_false(status(b).asking);
 	buf_free(&has);
 	buf_free(&scratch);
 }

@@ -77,7 +77,7 @@ static const char *online(const struct engine_status *s)
 		return "connecting";
 	if (s->pending_rows > 0 || s->inflight_sets > 0)
 		return "sending";
-	return s->cursor >= s->head ? "in-sync" : "catching-up";
+	return s->cursor >= s->head && !s->asking ? "in-sync" : "catching-up";
 }
 
 static void tell_offline(const struct link_view *v, struct report *r)
