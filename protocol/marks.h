@@ -25,6 +25,11 @@
  * with the triggers of marks_create_index_triggers_sql. A DEFAULT drawn at random is taken to hit
  * no row that is there.
  *
+ * Of triggers on one event SQLite fires TEMP ones first, then the one made last. What ends a
+ * statement with the row in place before the triggers here ran (RAISE(IGNORE), RAISE(FAIL), or any
+ * failure under OR FAIL, in an AFTER trigger) hides that row from them: they are to be made last,
+ * and cannot be before a TEMP trigger.
+ *
  * ALTER TABLE … RENAME COLUMN, RENAME TO and, with clock_from, DROP COLUMN work with the triggers
  * in place, and go on marking by the column's index as it was. A column added or renamed since the
  * triggers were made is not covered yet: writes to the added one are not marked, the renamed one

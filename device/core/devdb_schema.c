@@ -161,6 +161,11 @@ static void collate_as_now(struct look *l)
 			l->was.col[i].collation = l->now.col[l->to[i]].collation;
 }
 
+static bool is_captured(const struct look *l)
+{
+	return l->now.kind == SHAPE_MERGE && l->now.direction != DIR_DOWN;
+}
+
 /* True if the triggers on the table are those that SQLite has made of ours. */
 static int triggers_intact(struct look *l, bool *yes, struct err *e)
 {
@@ -205,6 +210,32 @@ static int index_triggers_intact(struct look *l, bool *yes, bool *lacking, struc
 	return rc;
 }
 
+/*
+ * SQLite fires the trigger made last first. Where one of the app's comes before ours and ends in
+ * RAISE(IGNORE) or RAISE(FAIL), or fails under OR FAIL, ours do not see a row that stays: so ours
+ * are made again. *lacking: one with RAISE was there, which may have hidden rows already.
+ */
+static int order_intact(struct look *l, bool *yes, bool *lacking, struct err *e)
+{
+	sqlite3_stmt *s;
+	bool row;
+
+	TRY(db_prepare(l->d->db,
+		       "SELECT count(*), total(sql LIKE '%raise%') FROM main.sqlite_schema WHERE "
+		       "type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE AND sql LIKE '%after%' "
+		       "AND name NOT GLOB 'neap_*' AND rowid > (SELECT min(rowid) FROM "
+		       "main.sqlite_schema WHERE type = 'trigger' AND name GLOB ?2 || '_*')",
+		       &s, e));
+	sqlite3_bind_text(s, 1, (const char *)l->now.name.at, (int)l->now.name.len, SQLITE_STATIC);
+	sqlite3_bind_text(s, 2, l->t->marks, -1, SQLITE_STATIC);
+	TRY(db_step(l->d->db, s, &row, e));
+	*yes = row && sqlite3_column_int(s, 0) == 0;
+	*lacking |= row && sqlite3_column_int(s, 1) && is_captured(l);
+	sqlite3_reset(s);
+	sqlite3_clear_bindings(s);
+	return NE_OK;
+}
+
 /* A constraint that the triggers do not know yet, of columns that were there. */
 static bool unique_is_new(const struct look *l)
 {
@@ -228,11 +259,6 @@ static bool unique_is_new(const struct look *l)
 }
 
 /* ---- marks of a merge table ---- */
-
-static bool is_captured(const struct look *l)
-{
-	return l->now.kind == SHAPE_MERGE && l->now.direction != DIR_DOWN;
-}
 
 static bool renamed(const struct look *l, int was)
 {
@@ -498,7 +524,7 @@ static int gone(struct look *l, struct err *e)
 
 static int look_at(struct look *l, struct err *e)
 {
-	bool there, intact, index_intact, lacking, same;
+	bool there, intact, index_intact, first, lacking, same;
 
 	TRY(read_now(l, &there, e));
 	if (!there)
@@ -511,10 +537,11 @@ static int look_at(struct look *l, struct err *e)
 	collate_as_now(l);
 	TRY(triggers_intact(l, &intact, e));
 	TRY(index_triggers_intact(l, &index_intact, &lacking, e));
+	TRY(order_intact(l, &first, &lacking, e));
 	if (!intact || lacking || unique_is_new(l))
 		return same_key(&l->now, &l->t->shape, true) ? take_rebuilt(l, e) : take_anew(l, e);
 	TRY(as_stored(l, &same, e));
-	return same && index_intact ? NE_OK : take_altered(l, e);
+	return same && index_intact && first ? NE_OK : take_altered(l, e);
 }
 
 int devdb_check_table(struct devdb *d, struct tracked *t, struct err *e)

@@ -18,6 +18,8 @@ bool devdb_name_eq(struct slice a, struct slice b); /* ASCII case folded */
  * - The triggers are missing or others (create, copy, drop, rename; DROP TRIGGER): they are
  *   installed again, and the table is to be compared whole with the server (neap_catchup). So it
  *   is after CREATE UNIQUE INDEX: REPLACE may have removed rows through it that nothing saw.
+ * - The app made a trigger that comes before ours: ours are made again, and come first. If it has
+ *   RAISE, which may have hidden rows from ours, the table is to be compared.
  * - The key is another one: another table; it is tracked anew.
  * - The table is gone, or cannot be synced any more: t->capture_ok is false until it is back, and
  *   then it is compared. So is an append table whose rows go by numbers given at capture, until

@@ -67,6 +67,7 @@ static const unsigned char weights[S_COUNT] = {[S_insert] = 20,
 					       [S_rebuild_table] = 4,
 					       [S_create_index] = 6,
 					       [S_drop_index] = 2,
+					       [S_create_trigger] = 3,
 					       [S_device_migrates] = 30};
 
 struct options {

@@ -378,6 +378,27 @@ static bool drop_index(struct world *w)
 	return true;
 }
 
+/* A trigger that comes after ours were made, and ends a statement with the row in place. */
+static bool create_trigger(struct world *w)
+{
+	static const char *const raises[] = {"IGNORE", "FAIL, 'later'", "ABORT, 'later'"};
+	static const char *const events[] = {"INSERT", "UPDATE"};
+	struct table *t = some_table(w);
+	struct column *c = t ? some_column(w, t) : NULL;
+	struct buf b = {.max = 1 << 16};
+
+	if (!c)
+		return false;
+	put(&b, "CREATE TRIGGER \"m%u\" AFTER %s ON ", ++w->n_name, PICK(w, events));
+	put_name(&b, t->name);
+	put(&b, " WHEN NEW.");
+	put_name(&b, c->name);
+	put(&b, " IN (1, 2, 't1', 't2', 1.25) BEGIN SELECT RAISE(%s); END", PICK(w, raises));
+	migrate(w, S_create_trigger, text_of(&b));
+	buf_free(&b);
+	return true;
+}
+
 bool schema_statement(struct world *w, enum statement s)
 {
 	if (twin_in_transaction(w))
@@ -395,6 +416,8 @@ bool schema_statement(struct world *w, enum statement s)
 		return rebuild_table(w);
 	case S_create_index:
 		return create_index(w);
+	case S_create_trigger:
+		return create_trigger(w);
 	case S_drop_index:
 		return drop_index(w);
 	case S_device_migrates:

@@ -49,7 +49,7 @@ enum torture_bounds {
 	X(temp_trigger_drop) X(temp_table) X(temp_table_drop) X(reindex) X(analyze) \
 	X(journal_rollback) X(journal_wal) X(reconnect) X(agent_restart) X(agent_away) \
 	X(writer_moves) X(unique_shift) X(unique_swap) X(add_column) X(rename_column) \
-	X(drop_column) X(rename_table) X(rebuild_table) X(create_index) X(drop_index) \
+	X(drop_column) X(rename_table) X(rebuild_table) X(create_index) X(drop_index) X(create_trigger) \
 	X(device_migrates)
 /* clang-format on */
 

@@ -195,7 +195,7 @@ static bool is_of_schema(enum statement s)
 {
 	return s == S_add_column || s == S_rename_column || s == S_drop_column ||
 	       s == S_rename_table || s == S_rebuild_table || s == S_create_index ||
-	       s == S_drop_index;
+	       s == S_drop_index || s == S_create_trigger;
 }
 
 /* Both go on from what the app's has. */
