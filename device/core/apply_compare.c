@@ -79,14 +79,25 @@ static int compare_cells(struct work *w, struct err *e)
 	return NE_OK;
 }
 
+/* The app spelled the key anew: a write of the row's existence, which brings every column. */
+static int compare_spelling(struct work *w, bool *differs, struct err *e)
+{
+	TRY(key_spelling(w, differs, e));
+	return *differs ? mark(&w->tg, w->image.key, MARK_EXIST, e) : NE_OK;
+}
+
 int compare_row(struct work *w, struct err *e)
 {
+	bool spelled;
+
 	/* A row here that the server deleted is found as one that it does not have. */
 	if (w->row.exist != EXIST_ALIVE)
 		return NE_OK;
 	if (!w->pending.row_exists)
 		return w->pending.has_exist ? NE_OK : mark(&w->tg, w->image.key, MARK_EXIST, e);
 	if (!w->pending.has_exist)
+		TRY(compare_spelling(w, &spelled, e));
+	if (!w->pending.has_exist && !spelled)
 		TRY(compare_cells(w, e));
 	return seen_note(&w->tg, &w->image, e);
 }
@@ -127,6 +138,8 @@ int compare_own(struct work *w, struct err *e)
 
 	if (w->row.exist != EXIST_ALIVE || w->pending.has_exist)
 		return NE_OK;
+	if (w->pending.row_exists && w->row.exist_reg.site == w->tg.d->site)
+		TRY(compare_spelling(w, &any, e));
 	if (w->pending.row_exists) {
 		TRY(own_cells(w, &any, e));
 	} else if (w->row.exist_reg.site == w->tg.d->site) {

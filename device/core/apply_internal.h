@@ -158,7 +158,12 @@ void default_keep_renamed(struct work *w);
  */
 NEAP_CHECK int default_unnamed(struct work *w, struct err *e);
 
-/* apply_write.c: the row under way, as planned. */
+/*
+ * apply_write.c: whether the key of the row under way is stored in another spelling: 'A' for 'a'
+ * under NOCASE, 1.0 for 1 without a type.
+ */
+NEAP_CHECK int key_spelling(struct work *w, bool *differs, struct err *e);
+/* The row under way, as planned. */
 NEAP_CHECK int work_write(struct work *w, struct err *e);
 NEAP_CHECK int work_delete(struct work *w, struct err *e);
 /* Rows set aside go in now that the others made room, or are parked. */

@@ -44,14 +44,13 @@ static int update_row(struct work *w, bool *fits, struct err *e)
 	return sql_write(tg->d, s, fits, e);
 }
 
-/* An insert brings its own spelling of a key: 'A' for 'a' under NOCASE, 1.0 for 1 without a type.
- */
-static int spell_key(struct work *w, bool *fits, struct err *e)
+int key_spelling(struct work *w, bool *differs, struct err *e)
 {
 	struct target *tg = &w->tg;
 	const struct shape *s = &tg->t->shape;
-	bool found, differs = false, loose = false;
+	bool found, loose = false;
 
+	*differs = false;
 	for (int i = 0; i < s->n_key; i++)
 		loose |= s->key[i].collation != COLL_BINARY || s->key[i].affinity == AFF_BLOB;
 	if (!loose)
@@ -61,13 +60,23 @@ static int spell_key(struct work *w, bool *fits, struct err *e)
 	for (int i = 0; found && i < s->n_key; i++) {
 		struct val v = val_column(tg->sql.find, i);
 
-		differs |= !val_eq(&v, &w->image.key[i]);
+		*differs |= !val_eq(&v, &w->image.key[i]);
 	}
 	sqlite3_reset(tg->sql.find);
+	return NE_OK;
+}
+
+/* An insert brings its own spelling of a key. */
+static int spell_key(struct work *w, bool *fits, struct err *e)
+{
+	struct target *tg = &w->tg;
+	bool differs;
+
+	TRY(key_spelling(w, &differs, e));
 	if (!differs)
 		return NE_OK;
 	TRY(sql_bind_key(tg->d, tg->sql.spell, 1, tg->t, w->image.key, e));
-	TRY(sql_bind_key(tg->d, tg->sql.spell, s->n_key + 1, tg->t, w->image.key, e));
+	TRY(sql_bind_key(tg->d, tg->sql.spell, tg->t->shape.n_key + 1, tg->t, w->image.key, e));
 	return sql_write(tg->d, tg->sql.spell, fits, e);
 }
 

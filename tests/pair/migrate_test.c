@@ -334,6 +334,24 @@ static void test_changes_come_before_the_agent_looks(void **state)
 	pair_free(p);
 }
 
+static void test_key_spelled_anew_unseen(void **state)
+{
+	(void)state;
+	static const char schema[] = "CREATE TABLE t(id TEXT COLLATE NOCASE PRIMARY KEY, a, b)";
+	struct pair *p = pair_new();
+	int a = pair_device(p, schema), b = pair_device(p, schema);
+
+	pair_track(p, a, "t", false);
+	pair_track(p, b, "t", false);
+	pair_app(p, a, "INSERT INTO t VALUES('key', 1, 1), ('other', 1, 1)");
+	pair_sync_all(p);
+	migrate(p, a, "id TEXT COLLATE NOCASE PRIMARY KEY, a, b", all,
+		"UPDATE t SET id = 'KEY' WHERE id = 'key'");
+	pair_sync_all(p);
+	expect_equal(p, "KEY|1|1,other|1|1");
+	pair_free(p);
+}
+
 static void test_dropped_column(void **state)
 {
 	(void)state;
@@ -448,6 +466,7 @@ int main(void)
 		cmocka_unit_test(test_old_and_new_device_side_by_side),
 		cmocka_unit_test(test_renamed_column),
 		cmocka_unit_test(test_changes_come_before_the_agent_looks),
+		cmocka_unit_test(test_key_spelled_anew_unseen),
 		cmocka_unit_test(test_dropped_column),
 		cmocka_unit_test(test_renamed_table),
 		cmocka_unit_test(test_another_key),

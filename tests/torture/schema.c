@@ -71,6 +71,13 @@ bool schema_catch_up(struct world *w, struct device *d)
 	bool good = sqlite3_open(d->path, &db) == SQLITE_OK;
 
 	while (good && d->schema_at < w->n_migration) {
+		/* Renamed and rebuilt unseen, in either order, it would be another table. */
+		bool renames = renames_a_table(w, d->schema_at + 1);
+
+		if (renames && !d->en)
+			break;
+		if (renames)
+			fabric_look(w, d);
 		put(&w->log, "/* the app of device %u migrates */\n", d->index);
 		good = sqlite3_exec(db, text_of(&w->migration[d->schema_at]), NULL, NULL, NULL) ==
 		       SQLITE_OK;
@@ -78,11 +85,8 @@ bool schema_catch_up(struct world *w, struct device *d)
 			put(&w->log, "/* … not yet: %s */\n", sqlite3_errmsg(db));
 		d->schema_at += good;
 		d->followed |= good;
-		/* Rebuilt unseen under a new name it would be another table to the agent. */
-		if (good && renames_a_table(w, d->schema_at)) {
-			good = d->en != NULL;
+		if (renames && good)
 			fabric_look(w, d);
-		}
 	}
 	sqlite3_close(db);
 	return d->schema_at == w->n_migration;
@@ -243,8 +247,9 @@ static bool rename_table(struct world *w)
 	struct buf b = {.max = 1 << 16};
 	char name[24];
 
-	if (!t || t->renamed_at || is_child(t))
+	if (!t || t->renamed_at || is_child(t) || !w->device[w->writer].en)
 		return false;
+	fabric_look(w, &w->device[w->writer]);
 	new_name(w, name, sizeof name);
 	put_alter(&b, t);
 	put(&b, " RENAME TO ");

@@ -343,7 +343,7 @@ static void make_family(struct world *w)
 	}
 	put(b, ", v);\n");
 	add_column(c, "id", "TEXT", true);
-	add_column(c, "parent", "INTEGER", false);
+	add_column(c, "parent", "INTEGER", false)->has_default = true;
 	add_column(c, "v", "", false);
 	put(b,
 	    "CREATE TABLE child(id TEXT PRIMARY KEY, parent INTEGER DEFAULT 1 REFERENCES "
