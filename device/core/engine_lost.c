@@ -1,7 +1,10 @@
 /* Asking a server that lost some of what it had acknowledged which append rows it has (P8). */
 #include "device/core/engine_internal.h"
 
-enum { LOST_PAUSE_MS = 1 }; /* between pieces of work: the app's writers get in */
+enum {
+	LOST_PAUSE_MS = 1,   /* between pieces of work: the app's writers get in */
+	LOST_BUSY_MS = 1000, /* the database was locked */
+};
 
 void engine_lost_close(struct engine *en)
 {
@@ -49,10 +52,18 @@ static int ask(struct engine *en, struct err *e)
 int engine_ask_lost(struct engine *en, struct err *e)
 {
 	enum lost_todo todo;
+	int rc;
 
 	if (!en->link || en->mono_ms < en->busy_until_ms || en->mono_ms < engine_lost_time(en))
 		return NE_OK;
-	TRY(lost_next(en->d, engine_random_id(en), &todo, &en->lost_question, e));
+	rc = lost_next(en->d, engine_random_id(en), &todo, &en->lost_question, e);
+	if (rc == NE_BUSY) {
+		/* Nothing but these tables waits for it. */
+		engine_question_close(&en->lost);
+		en->lost_at_ms = en->mono_ms + LOST_BUSY_MS;
+		return NE_OK;
+	}
+	TRY(rc);
 	if (todo == LOST_ASK)
 		return ask(en, e);
 	engine_question_close(&en->lost);

@@ -355,6 +355,39 @@ static void test_rows_of_an_earlier_site(void **state)
 	}
 }
 
+/* An app that holds the write lock only delays it, and keeps nothing else from going on. */
+static void test_a_database_that_is_locked(void **state)
+{
+	(void)state;
+	struct pair *p = pair_new();
+	int a = pair_device(p, tables[1]);
+
+	pair_track(p, a, "log", true);
+	insert(p, a, 10, 40, "kept");
+	pair_sync(p, a);
+	back_up(p);
+	insert(p, a, 41, 50, "lost");
+	pair_sync(p, a);
+	restore(p);
+	sqlite3_busy_timeout(db_handle(engine_devdb(p->dev[a].en)->db), 0);
+	while (atoi(pair_show(p, a, "SELECT count(*) FROM neap_ask")) == 0) {
+		if (!pair_deliver(p))
+			pair_wait(p);
+	}
+	pair_app(p, a, "BEGIN IMMEDIATE");
+	pair_pass(p, 5000);
+	assert_true(pair_status(p, a).asking);
+	/* No step fails for it. */
+	struct event tick = {
+		.type = EV_TICK, .now_ms = p->wall_ms + p->mono_ms, .mono_ms = p->mono_ms + 1000};
+	PAIR_OK(p, engine_step(p->dev[a].en, &tick, &p->dev[a].acts, &p->e));
+	p->mono_ms += 1000;
+	pair_app(p, a, "COMMIT");
+	pair_sync(p, a);
+	assert_string_equal(by_value(p), "kept|31|31,lost|10|10");
+	pair_free(p);
+}
+
 /* Nothing was sent under the new site yet, so no number tells of the loss; the position does. */
 static void test_a_new_site_that_sent_nothing(void **state)
 {
@@ -480,6 +513,7 @@ int main(void)
 		cmocka_unit_test(test_a_crash_at_any_message),
 		cmocka_unit_test(test_restored_at_any_message),
 		cmocka_unit_test(test_rows_of_an_earlier_site),
+		cmocka_unit_test(test_a_database_that_is_locked),
 		cmocka_unit_test(test_a_new_site_that_sent_nothing),
 		cmocka_unit_test(test_retention_waits),
 		cmocka_unit_test(test_rows_of_another_device_are_its_own),
