@@ -101,6 +101,27 @@ static void the_wrong_order_is_refused(void **state)
 	assert_int_equal(neap_close(n), NEAP_OK);
 }
 
+/* What the options say is in the declaration of the table. */
+static void options_of_a_table(void **state)
+{
+	struct neap_track_options o = NEAP_TRACK_OPTIONS;
+	neap *n = opened();
+	struct devdb *d;
+
+	(void)state;
+	o.uncompressed = 1;
+	o.priority = 2;
+	o.direction = NEAP_UP;
+	assert_int_equal(neap_track(n, "t", &o), NEAP_OK);
+	assert_int_equal(neap_close(n), NEAP_OK);
+	assert_int_equal(devdb_open(&d, path, NULL, NULL), 0);
+	assert_int_equal(d->n_table, 1);
+	assert_true(d->table[0].shape.uncompressed);
+	assert_int_equal(d->table[0].shape.direction, DIR_UP);
+	assert_int_equal(d->table[0].priority, 2);
+	devdb_close(d);
+}
+
 static void nulls_are_refused(void **state)
 {
 	struct neap_track_options small = NEAP_TRACK_OPTIONS;
@@ -413,6 +434,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_DB(the_apps_loop_does_all_the_work),
 		WITH_DB(the_wrong_order_is_refused),
+		WITH_DB(options_of_a_table),
 		WITH_DB(nulls_are_refused),
 		WITH_DB(a_larger_struct_is_filled_as_far_as_known),
 		WITH_DB(a_function_per_table_and_one_for_all),
