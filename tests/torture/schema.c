@@ -378,7 +378,8 @@ static bool drop_index(struct world *w)
 	if (!w->n_name)
 		return false;
 	put(&b, "DROP INDEX \"m%u\"", 1 + rng_below(&w->chance, w->n_name));
-	migrate(w, S_drop_index, text_of(&b));
+	if (migrate(w, S_drop_index, text_of(&b)))
+		w->relaxed_at = w->n_migration;
 	buf_free(&b);
 	return true;
 }

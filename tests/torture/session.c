@@ -321,6 +321,8 @@ static bool writer_moves(struct world *w)
 		torture_fail(w, "%s cannot migrate", w->device[to].name);
 	if (!w->failed)
 		fabric_sync(w);
+	if (!w->failed)
+		check_synced(w);
 	if (w->failed)
 		return true;
 	check_synced(w);

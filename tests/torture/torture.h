@@ -129,6 +129,7 @@ struct world {
 	struct table table[TABLES];
 	struct buf schema; /* all CREATE statements of the app, for every device */
 	unsigned n_migration, n_name;
+	unsigned relaxed_at; /* the newest that dropped a constraint, which others may still have */
 	struct buf migration[MIGRATIONS];
 	bool has_view, has_unique, append_touched, append_rekeyed;
 	uint64_t tokens; /* of append rows */
