@@ -250,22 +250,6 @@ uint64_t engine_verify_time(const struct engine *en)
 	return ready(en) ? due_ms(en) : NEVER_MS;
 }
 
-int engine_verify(struct engine *en, struct err *e)
-{
-	struct tracked *t;
-	int rc;
-
-	if (!ready(en) || en->mono_ms < due_ms(en))
-		return NE_OK;
-	TRY(next_table(en, &t, e));
-	if (!t)
-		return finish(en);
-	rc = ask(en, t, e);
-	return rc == NE_LIMIT || rc == NE_MEMORY ? end_table(en, VERIFY_FAILED, e) : rc;
-}
-
-/* ---- answers ---- */
-
 /* Asked again after a while, longer each time. */
 static void pause(struct engine *en)
 {
@@ -275,6 +259,40 @@ static void pause(struct engine *en)
 	engine_question_close(&v->question);
 	v->ask_at_ms = en->mono_ms + engine_jitter(en, ms);
 }
+
+/* False after an ALTER TABLE that was not looked at yet: the next event does. */
+static int schema_known(struct engine *en, bool *yes, struct err *e)
+{
+	int64_t version;
+
+	TRY(db_int(en->d->db, "PRAGMA schema_version", 0, &version, e));
+	*yes = version == en->d->schema_version;
+	if (!*yes)
+		en->data_version = -1;
+	return NE_OK;
+}
+
+int engine_verify(struct engine *en, struct err *e)
+{
+	struct tracked *t;
+	bool known;
+	int rc;
+
+	if (!ready(en) || en->mono_ms < due_ms(en))
+		return NE_OK;
+	TRY(schema_known(en, &known, e));
+	if (!known) {
+		pause(en);
+		return NE_OK;
+	}
+	TRY(next_table(en, &t, e));
+	if (!t)
+		return finish(en);
+	rc = ask(en, t, e);
+	return rc == NE_LIMIT || rc == NE_MEMORY ? end_table(en, VERIFY_FAILED, e) : rc;
+}
+
+/* ---- answers ---- */
 
 /* The range is done: so are the levels that end with it, or all of the table. */
 static int advance(struct engine *en, struct slice upto, struct err *e)
@@ -350,6 +368,7 @@ static int on_rows(struct engine *en, const struct verify_range *r, const struct
 	struct applied done;
 	struct rows rows;
 	bool good;
+	int rc;
 
 	TRY(read_rows(en, r, d, &rows, &good, e));
 	if (!good) {
@@ -357,8 +376,13 @@ static int on_rows(struct engine *en, const struct verify_range *r, const struct
 		pause(en);
 		return NE_OK;
 	}
-	TRY(verify_rows(r, rows.n_table ? &rows.table[0] : &none, above, en->verify.report.repair,
-			&current(en)->n, &done, e));
+	rc = verify_rows(r, rows.n_table ? &rows.table[0] : &none, above, en->verify.report.repair,
+			 &current(en)->n, &done, e);
+	if (rc == NE_CAPTURE) {
+		pause(en);
+		return NE_OK;
+	}
+	TRY(rc);
 	engine_applied(en, &done);
 	if (done.rows)
 		TRY(engine_tell_changed(en, &rows));
@@ -425,6 +449,7 @@ int engine_on_digest(struct engine *en, const struct f_digest *d, struct err *e)
 {
 	struct verification *v = &en->verify;
 	struct tracked *t;
+	bool known;
 	int rc;
 
 	if (!v->question.open || d->nonce != v->question.nonce)
@@ -437,7 +462,9 @@ int engine_on_digest(struct engine *en, const struct f_digest *d, struct err *e)
 	t = find_table(en, v->table[v->report.at]);
 	if (d->status == DIGEST_NO_TABLE)
 		return end_table(en, VERIFY_NO_TABLE, e);
-	if (d->status != DIGEST_OK || !t || !shape_id_eq(t->shape.id, v->shape) || !counts(en, d)) {
+	TRY(schema_known(en, &known, e));
+	if (d->status != DIGEST_OK || !known || !t || !shape_id_eq(t->shape.id, v->shape) ||
+	    !counts(en, d)) {
 		pause(en);
 		return NE_OK;
 	}

@@ -56,7 +56,8 @@ NEAP_CHECK int verify_sum(const struct verify_range *r, const struct key_set *ex
  * Row by row: `theirs` are all rows that the server has of the range, tombstones as well, but for
  * `above`. With `repair`, in one transaction: the server's rows overwrite ours, which are kept as
  * conflicts; a row that the server knows nothing of becomes a pending insert, or goes where the
- * table only receives. Another writer's lock: NE_BUSY, nothing was done.
+ * table only receives. Another writer's lock: NE_BUSY; the schema changed since the last
+ * devdb_reload: NE_CAPTURE; nothing was done then.
  */
 NEAP_CHECK int verify_rows(const struct verify_range *r, const struct table_rows *theirs,
 			   const struct key_set *above, bool repair, struct verify_counts *out,

@@ -237,6 +237,20 @@ static int run(struct comparing *c, bool repairs, struct applied *done, struct e
 	return repairs && (c->n_fix || c->n_unknown) ? repair(c, done, e) : NE_OK;
 }
 
+/*
+ * After an ALTER TABLE or a rebuild that we have not looked at yet, what is here may have been
+ * written while nothing captured it.
+ */
+static int check_schema(struct devdb *d, struct err *e)
+{
+	int64_t version;
+
+	TRY(db_int(d->db, "PRAGMA schema_version", 0, &version, e));
+	return version == d->schema_version
+		       ? NE_OK
+		       : err_set(e, NE_CAPTURE, "the schema changed since it was looked at");
+}
+
 static void add(struct verify_counts *out, const struct verify_counts *n)
 {
 	out->rows += n->rows;
@@ -261,7 +275,9 @@ int verify_rows(const struct verify_range *r, const struct table_rows *theirs,
 
 	*done = (struct applied){0};
 	TRY(repairs ? devdb_begin(r->d, e) : db_exec(r->d->db, "BEGIN", e));
-	rc = run(&c, repairs, done, e);
+	rc = check_schema(r->d, e);
+	if (!rc)
+		rc = run(&c, repairs, done, e);
 	if (!rc && repairs)
 		rc = devdb_commit(r->d, e);
 	devdb_rollback(r->d);

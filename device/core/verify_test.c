@@ -284,6 +284,34 @@ static void row_by_row(void **state)
 	assert_int_equal(n.differed + n.missing + n.extra, 0);
 }
 
+/* A table that was rebuilt a moment ago, unseen as yet, is the device's to tell of (J5). */
+static void nothing_is_mended_after_ddl_that_was_not_looked_at(void **state)
+{
+	static struct test_rows rows;
+	struct verify_range r;
+	struct verify_counts n = {0};
+	struct key_set no;
+	struct applied done;
+	(void)state;
+
+	fill(1);
+	server_row(&rows, 1, test_text("other"));
+	no = keys(NULL, 0);
+	test_sql(&t,
+		 "CREATE TABLE next(id INTEGER PRIMARY KEY, v, w TEXT); INSERT INTO next VALUES(1, "
+		 "'migrated', NULL); DROP TABLE item; ALTER TABLE next RENAME TO item");
+	r = range(none, none);
+	assert_int_equal(verify_rows(&r, &rows.table, &no, true, &n, &done, &e), NE_CAPTURE);
+	assert_int_equal(n.rows + n.repaired, 0);
+	assert_string_equal(test_query(&t, "SELECT v FROM item"), "migrated");
+	OK(devdb_reload(d, &e));
+	tab = &d->table[0];
+	rows.table.shape = &tab->shape;
+	r = range(none, none);
+	OK(verify_rows(&r, &rows.table, &no, false, &n, &done, &e));
+	assert_int_equal(n.differed, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +321,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(sums, setup, teardown),
 		cmocka_unit_test_setup_teardown(order_is_the_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(row_by_row, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_is_mended_after_ddl_that_was_not_looked_at,
+						setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
