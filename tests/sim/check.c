@@ -239,3 +239,23 @@ void check_all(struct world *w)
 	check_heads(w);
 	sqlite3_close(store);
 }
+
+void check_verified(struct sim_device *d)
+{
+	const struct verify_report *r = engine_verify_report(d->en);
+
+	d->verified = true;
+	for (size_t i = 0; i < r->n; i++) {
+		const struct verify_counts *n = &r->table[i].n;
+
+		sim_trace(d->w, "%s   verified %s: %d, %llu rows, %llu left out", d->name,
+			  r->table[i].name, r->table[i].outcome, (unsigned long long)n->rows,
+			  (unsigned long long)n->left_out);
+		if (n->differed + n->missing + n->extra)
+			sim_fail(d->w,
+				 "%s: a verification of %s finds %llu rows that differ, %llu "
+				 "missing, %llu only here",
+				 d->name, r->table[i].name, (unsigned long long)n->differed,
+				 (unsigned long long)n->missing, (unsigned long long)n->extra);
+	}
+}

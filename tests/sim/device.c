@@ -316,6 +316,18 @@ void device_link_up(struct sim_device *d)
 		device_step(d, &(struct event){.type = EV_LINK_UP});
 	if (!d->w->failed && d->link)
 		net_subscribed(d->w, d);
+	if (d->w->opt->verify)
+		device_verify(d);
+}
+
+void device_verify(struct sim_device *d)
+{
+	struct event ev = {.type = EV_VERIFY};
+
+	/* What is found is told, not mended: it must be nothing. */
+	ev.verify.id = 1;
+	d->verified = false;
+	device_step(d, &ev);
 }
 
 void device_link_down(struct sim_device *d)
@@ -370,12 +382,14 @@ static void do_actions(struct sim_device *d)
 			if (a->sync_id > d->synced)
 				d->synced = a->sync_id;
 			break;
+		case ACT_VERIFIED:
+			check_verified(d);
+			break;
 		case ACT_NEW_SITE:
 			sim_trace(d->w, "%s   state: see status", d->name);
 			break;
 		case ACT_KEY:
 		case ACT_CHANGED:
-		case ACT_VERIFIED:
 		case ACT_CONFLICT:
 			break;
 		}

@@ -93,7 +93,7 @@ static void usage(FILE *to)
 		    "                copies|clocks|collect|schema]\n"
 		    "                [--crash device|store [--power] [--crash-at K]] [-j JOBS] "
 		    "[--break RULE]... [--expect-failure] [--no-shrink] "
-		    "[--trace]\n"
+		    "[--trace] [--verify]\n"
 		    "--hours soaks, from a random seed on, and says each minute how far it is.\n"
 		    "rules:");
 	for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
@@ -217,6 +217,9 @@ static bool parse_one(int c, const char *arg, struct arguments *a)
 	case 'n':
 		a->shrink = false;
 		return true;
+	case 'V':
+		a->plan.opt.verify = true;
+		return true;
 	default:
 		return false;
 	}
@@ -238,6 +241,7 @@ static bool parse(int argc, char **argv, struct arguments *a)
 		{"break", required_argument, NULL, 'b'},
 		{"jobs", required_argument, NULL, 'j'},
 		{"trace", no_argument, NULL, 'v'},
+		{"verify", no_argument, NULL, 'V'},
 		{"expect-failure", no_argument, NULL, 'x'},
 		{"no-shrink", no_argument, NULL, 'n'},
 		{"help", no_argument, NULL, 'h'},

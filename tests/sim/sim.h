@@ -132,6 +132,7 @@ struct options {
 	unsigned activities; /* about so many; 0: the climate's */
 	enum kind_of_climate climate;
 	bool trace;
+	bool verify; /* devices compare their tables, from each connect on: nothing may differ */
 	/* Of a run that is cut short (shrink.c): the activities after `stop` do not happen, nor
 	 * those whose flag in `drop` is set, nor the weather in `calm`. */
 	unsigned stop; /* 0: all happen */
@@ -232,6 +233,7 @@ struct sim_device {
 	struct opener *down, *head;
 	struct opener **changes;       /* by origin: 0 the server, else the device's index + 1 */
 	uint64_t synced;	       /* newest sync_id that was concluded */
+	bool verified;		       /* … a verification, since device_verify */
 	uint64_t tokens;	       /* append rows written so far */
 	struct token fresh[FRESH_MAX]; /* of the app's open transaction */
 	size_t n_fresh;
@@ -381,6 +383,7 @@ void device_open(struct sim_device *d);
 void device_step(struct sim_device *d, struct event *ev);
 void device_receive(struct sim_device *d, const struct item *it);
 void device_link_up(struct sim_device *d);
+void device_verify(struct sim_device *d); /* begins one */
 void device_link_down(struct sim_device *d);
 void device_kill(struct sim_device *d, bool power);
 void device_die_at_write(struct sim_device *d);
@@ -452,6 +455,7 @@ void check_acked(struct world *w);
 
 /* check.c */
 void check_all(struct world *w);
+void check_verified(struct sim_device *d);
 /* `last` was written after all was in sync: the server has it. */
 void check_last(struct world *w, const struct sim_device *d, const char *last);
 

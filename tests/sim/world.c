@@ -344,6 +344,22 @@ static void write_last(struct world *w)
 	sync_all(w, 131, 1);
 }
 
+/* At the end devices have, by the sums of all their rows, what the server has (J6). */
+static void verify_all(struct world *w)
+{
+	uint64_t end = w->now_ms + HEAL_ROUND_MS;
+
+	for (unsigned i = 0; i < w->n_device && !w->failed; i++)
+		device_verify(&w->device[i]);
+	for (unsigned i = 0; i < w->n_device && !w->failed; i++) {
+		while (!w->failed && !w->device[i].verified && do_next(w, end))
+			;
+		if (!w->failed && !w->device[i].verified)
+			sim_fail(w, "%s does not come to the end of a verification",
+				 w->device[i].name);
+	}
+}
+
 /* ---- a run ---- */
 
 /* How many devices the first user has, and how many a second one, if the options do not say. */
@@ -430,6 +446,8 @@ void world_run(uint64_t seed, const struct options *opt, struct totals *totals, 
 		write_last(w);
 	if (!w->failed)
 		check_all(w);
+	if (!w->failed)
+		verify_all(w);
 	out->ok = !w->failed;
 	out->activities = w->n_activity;
 	memcpy(out->why, w->why, sizeof out->why);
