@@ -146,6 +146,18 @@ static int cannot(struct engine *en, const struct tracked *t, enum verify_outcom
 	return NE_OK;
 }
 
+/* A table that is yet to be pulled does not hold what the server has. */
+static int to_be_pulled(struct engine *en, int64_t table, bool *yes, struct err *e)
+{
+	sqlite3_stmt *s;
+
+	TRY(db_prepare(en->d->db, "SELECT 1 FROM neap_catchup WHERE table_id = ?1", &s, e));
+	sqlite3_bind_int64(s, 1, table);
+	TRY(db_step(en->d->db, s, yes, e));
+	sqlite3_reset(s);
+	return NE_OK;
+}
+
 /* The next table that can be compared; NULL: all are done. */
 static int next_table(struct engine *en, struct tracked **out, struct err *e)
 {
@@ -275,7 +287,7 @@ static int schema_known(struct engine *en, bool *yes, struct err *e)
 int engine_verify(struct engine *en, struct err *e)
 {
 	struct tracked *t;
-	bool known;
+	bool known, pulled;
 	int rc;
 
 	if (!ready(en) || en->mono_ms < due_ms(en))
@@ -288,6 +300,11 @@ int engine_verify(struct engine *en, struct err *e)
 	TRY(next_table(en, &t, e));
 	if (!t)
 		return finish(en);
+	TRY(to_be_pulled(en, t->id, &pulled, e));
+	if (pulled) {
+		pause(en);
+		return NE_OK;
+	}
 	rc = ask(en, t, e);
 	return rc == NE_LIMIT || rc == NE_MEMORY ? end_table(en, VERIFY_FAILED, e) : rc;
 }
@@ -449,7 +466,7 @@ int engine_on_digest(struct engine *en, const struct f_digest *d, struct err *e)
 {
 	struct verification *v = &en->verify;
 	struct tracked *t;
-	bool known;
+	bool known, pulled;
 	int rc;
 
 	if (!v->question.open || d->nonce != v->question.nonce)
@@ -463,8 +480,9 @@ int engine_on_digest(struct engine *en, const struct f_digest *d, struct err *e)
 	if (d->status == DIGEST_NO_TABLE)
 		return end_table(en, VERIFY_NO_TABLE, e);
 	TRY(schema_known(en, &known, e));
-	if (d->status != DIGEST_OK || !known || !t || !shape_id_eq(t->shape.id, v->shape) ||
-	    !counts(en, d)) {
+	TRY(to_be_pulled(en, v->table[v->report.at], &pulled, e));
+	if (d->status != DIGEST_OK || !known || pulled || !t ||
+	    !shape_id_eq(t->shape.id, v->shape) || !counts(en, d)) {
 		pause(en);
 		return NE_OK;
 	}

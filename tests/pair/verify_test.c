@@ -620,6 +620,24 @@ static void an_old_answer_does_not_count(void **state)
 	pair_free(p);
 }
 
+/* A table that is yet to be pulled does not hold what the server has: that is no difference. */
+static void a_table_to_be_pulled_is_waited_for(void **state)
+{
+	struct pair *p = valves(20);
+	(void)state;
+
+	unseen(p->dev[DEVICE].app, "DELETE FROM valves WHERE id > 30;"
+				   "INSERT INTO neap_catchup VALUES(1, 1, 0, 1)");
+	begin(p, DEVICE, true);
+	pair_pass(p, 3000);
+	assert_int_equal(p->questions, 0);
+	assert_false(report(p, DEVICE)->done);
+	pair_app(p, DEVICE, "DELETE FROM neap_catchup");
+	finish(p, DEVICE);
+	expect(&report(p, DEVICE)->table[0].n, 20, 0, 10, 0);
+	pair_free(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -641,6 +659,7 @@ int main(void)
 		cmocka_unit_test(it_goes_on_after_trouble),
 		cmocka_unit_test(answers_are_checked),
 		cmocka_unit_test(an_old_answer_does_not_count),
+		cmocka_unit_test(a_table_to_be_pulled_is_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
