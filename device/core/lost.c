@@ -28,12 +28,28 @@ static int one(struct devdb *d, sqlite3_stmt *s, int64_t *out, bool *found, stru
 
 /* ---- beginning, and what is remembered ---- */
 
+/*
+ * Rows that got a number because the server did not have them, and are still pending: the store
+ * that is there now may have them under the one they had before. They are asked about like others.
+ */
+static int take_back_numbers(struct devdb *d, const struct tracked *t, struct err *e)
+{
+	return db_execf(
+		d->db, e,
+		"DELETE FROM main.\"%s\" WHERE n IN (SELECT m.n FROM neap_lost AS l CROSS "
+		"JOIN main.\"%s\" AS m ON m.n > l.lo AND m.n <= l.hi WHERE l.table_id = "
+		"%lld AND l.kind = %d); DELETE FROM neap_lost WHERE table_id = %lld AND kind "
+		"= %d",
+		t->marks, t->marks, (long long)t->id, RANGE_LOST, (long long)t->id, RANGE_LOST);
+}
+
 static int begin_table(struct devdb *d, const struct tracked *t, struct err *e)
 {
 	struct lost_state s = {.table = t->id, .stage = LOST_NUMBERS};
 
 	if (t->shape.key_is_number)
 		s = (struct lost_state){.table = t->id, .stage = LOST_KEYS, .at = INT64_MIN};
+	TRY(take_back_numbers(d, t, e));
 	TRY(lost_put(d, &s, e));
 	/* When it was acknowledged says nothing any more: what the server has is noted anew. */
 	return policy_keeps(&t->policy)
@@ -79,6 +95,22 @@ int lost_put(struct devdb *d, const struct lost_state *x, struct err *e)
 	rc = db_run(d->db, s, e);
 	sqlite3_clear_bindings(s);
 	return rc;
+}
+
+int lost_put_range(struct devdb *d, int64_t table, enum range_kind kind, int64_t lo, int64_t hi,
+		   struct err *e)
+{
+	sqlite3_stmt *s;
+
+	TRY(db_prepare(d->db,
+		       "INSERT INTO neap_lost(table_id, kind, lo, hi) VALUES(?1, ?2, ?3, ?4) ON "
+		       "CONFLICT(table_id, kind, lo) DO UPDATE SET hi = max(hi, excluded.hi)",
+		       &s, e));
+	sqlite3_bind_int64(s, 1, table);
+	sqlite3_bind_int(s, 2, (int)kind);
+	sqlite3_bind_int64(s, 3, lo);
+	sqlite3_bind_int64(s, 4, hi);
+	return db_run(d->db, s, e);
 }
 
 /* The key in it is from `a`. */
@@ -395,22 +427,6 @@ static bool sound(const struct lost_question *q, const struct lost_known *k)
 	return true;
 }
 
-static int put_lost(struct devdb *d, int64_t table, enum range_kind kind, int64_t lo, int64_t hi,
-		    struct err *e)
-{
-	sqlite3_stmt *s;
-
-	TRY(db_prepare(d->db,
-		       "INSERT INTO neap_lost(table_id, kind, lo, hi) VALUES(?1, ?2, ?3, ?4) ON "
-		       "CONFLICT(table_id, kind, lo) DO UPDATE SET hi = max(hi, excluded.hi)",
-		       &s, e));
-	sqlite3_bind_int64(s, 1, table);
-	sqlite3_bind_int(s, 2, (int)kind);
-	sqlite3_bind_int64(s, 3, lo);
-	sqlite3_bind_int64(s, 4, hi);
-	return db_run(d->db, s, e);
-}
-
 /* The server lacks keys above lo, up to and including hi. */
 static int lack_keys(struct devdb *d, const struct tracked *t, int64_t lo, int64_t hi,
 		     struct err *e)
@@ -419,7 +435,7 @@ static int lack_keys(struct devdb *d, const struct tracked *t, int64_t lo, int64
 	bool found;
 
 	TRY(next_key(d, t, lo, hi, &first, &found, e));
-	return found ? put_lost(d, t->id, RANGE_KEYS, first - 1, hi, e) : NE_OK;
+	return found ? lost_put_range(d, t->id, RANGE_KEYS, first - 1, hi, e) : NE_OK;
 }
 
 static int lack_numbers(struct devdb *d, const struct tracked *t, int64_t lo, int64_t hi,
@@ -435,8 +451,9 @@ static int lack_numbers(struct devdb *d, const struct tracked *t, int64_t lo, in
 	sqlite3_bind_int64(s, 1, lo);
 	sqlite3_bind_int64(s, 2, hi);
 	TRY(db_run(d->db, s, e));
-	return sqlite3_changes64(db_handle(d->db)) ? put_lost(d, t->id, RANGE_NUMBERS, 0, hi, e)
-						   : NE_OK;
+	return sqlite3_changes64(db_handle(d->db))
+		       ? lost_put_range(d, t->id, RANGE_NUMBERS, 0, hi, e)
+		       : NE_OK;
 }
 
 /* What is between the runs. */

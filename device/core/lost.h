@@ -9,7 +9,8 @@
  *               of the engine takes itself to be in sync, nor cuts rows of such a table, before
  *   neap_hash   of the table asked about: hashes of keys that the server was not yet seen to have
  *   neap_lost   kind RANGE_KEYS: keys above lo, up to and including hi, are pending again, until
- *               they are settled. Kind RANGE_NUMBERS: some numbers in there are: n > 0
+ *               they are settled. Kind RANGE_NUMBERS: some numbers in there are: n > 0. Kind
+ *               RANGE_LOST: rows got these numbers as the server did not have them
  */
 #ifndef NEAP_DEVICE_CORE_LOST_H
 #define NEAP_DEVICE_CORE_LOST_H
@@ -88,6 +89,8 @@ struct lost_state {
 			   */
 };
 NEAP_CHECK int lost_put(struct devdb *d, const struct lost_state *s, struct err *e);
+NEAP_CHECK int lost_put_range(struct devdb *d, int64_t table, enum range_kind kind, int64_t lo,
+			      int64_t hi, struct err *e);
 
 /* Hashes the next keys, or gives numbers to the next rows, in a transaction; moves s->key. */
 NEAP_CHECK int lost_hash_some(struct devdb *d, const struct tracked *t, struct lost_state *s,

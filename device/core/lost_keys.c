@@ -187,10 +187,36 @@ static int give(struct scan *x, const struct val *key, uint64_t hash, struct err
 	return rc;
 }
 
+/* The greatest number that was given out. */
+static int last_number(struct devdb *d, const struct tracked *t, int64_t *out, struct err *e)
+{
+	struct buf sql = {.max = 256};
+	sqlite3_stmt *s;
+	bool row;
+	int rc =
+		buf_printf(&sql,
+			   "SELECT max(ifnull((SELECT max(n) FROM main.\"%s\"), 0), numbered) FROM "
+			   "neap_append WHERE id = ?1",
+			   t->marks);
+
+	rc = rc ? err_set(e, rc, "no memory for an SQL text") : cut_prepare(d->db, &sql, &s, e);
+	buf_free(&sql);
+	TRY(rc);
+	sqlite3_bind_int64(s, 1, t->id);
+	TRY(db_step(d->db, s, &row, e));
+	*out = sqlite3_column_int64(s, 0);
+	sqlite3_reset(s);
+	return NE_OK;
+}
+
 int lost_give_some(struct devdb *d, const struct tracked *t, struct lost_state *s, struct arena *a,
 		   bool *more, struct err *e)
 {
 	struct scan x = {.d = d, .t = t, .s = s, .scratch = {.max = LIMIT_DECODED}, .row = give};
+	int64_t before, after;
 
-	return scan(&x, a, more, e);
+	TRY(last_number(d, t, &before, e));
+	TRY(scan(&x, a, more, e));
+	TRY(last_number(d, t, &after, e));
+	return after > before ? lost_put_range(d, t->id, RANGE_LOST, before, after, e) : NE_OK;
 }
