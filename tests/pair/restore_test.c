@@ -91,8 +91,8 @@ static void crash(struct pair *p, int i)
 static const char *const tables[] = {
 	"CREATE TABLE log(id INTEGER PRIMARY KEY, part, v)",
 	"CREATE TABLE log(id TEXT PRIMARY KEY, part, v)",
-	"CREATE TABLE log(id TEXT COLLATE NOCASE, part INT, v, PRIMARY KEY(part, id)) WITHOUT "
-	"ROWID",
+	("CREATE TABLE log(id TEXT COLLATE NOCASE, part INT, v, PRIMARY KEY(part, id))"
+	 " WITHOUT ROWID"),
 };
 enum { N_TABLES = sizeof tables / sizeof *tables };
 
