@@ -247,6 +247,19 @@ static void test_what_an_operator_deleted_stays_deleted(void **state)
 	pair_free(p);
 }
 
+/* A sync that is left after so many messages; whether it had ended by then. */
+static bool sync_some(struct pair *p, int a, size_t steps)
+{
+	enum { ID = 99999 };
+
+	pair_step(p, a, (struct event){.type = EV_SYNC, .sync_id = ID});
+	for (size_t i = 0; i < steps && p->dev[a].synced != ID; i++) {
+		if (!pair_deliver(p))
+			pair_wait(p);
+	}
+	return p->dev[a].synced == ID;
+}
+
 /* What was asked, and what was found, survives the engine at any message. */
 static void test_a_crash_at_any_message(void **state)
 {
@@ -266,12 +279,7 @@ static void test_a_crash_at_any_message(void **state)
 			insert(p, a, 1, 4, "low");
 			pair_sync(p, a);
 			restore(p);
-			pair_step(p, a, (struct event){.type = EV_SYNC, .sync_id = 99999});
-			for (size_t i = 0; i < steps && p->dev[a].synced != 99999; i++) {
-				if (!pair_deliver(p))
-					pair_wait(p);
-			}
-			all = p->dev[a].synced == 99999;
+			all = sync_some(p, a, steps);
 			crash(p, a);
 			pair_sync(p, a);
 			assert_string_equal(by_value(p), "kept|31|31,lost|20|20,low|4|4");
@@ -299,12 +307,7 @@ static void test_restored_at_any_message(void **state)
 			insert(p, a, 41, 60, "lost");
 			pair_sync(p, a);
 			restore(p);
-			pair_step(p, a, (struct event){.type = EV_SYNC, .sync_id = 99999});
-			for (size_t i = 0; i < steps && p->dev[a].synced != 99999; i++) {
-				if (!pair_deliver(p))
-					pair_wait(p);
-			}
-			all = p->dev[a].synced == 99999;
+			all = sync_some(p, a, steps);
 			if (steps % 2)
 				wipe(p);
 			else
