@@ -67,6 +67,9 @@ class Stack:
     def restart_broker(self):
         self._run("restart-broker")
 
+    def kill_backend(self):
+        self._run("kill-backend")
+
     def restart_backend(self):
         self._run("restart-backend")
 

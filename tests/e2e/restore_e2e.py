@@ -4,7 +4,6 @@
 import json
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import threading
@@ -76,9 +75,7 @@ class Restore(unittest.TestCase):
 
     def lose_the_store(self, with_backup):
         """What an operator does, by the page."""
-        pid = self.stack.pid("NEAPD_PID")
-        os.kill(pid, signal.SIGKILL)
-        wait_for("neapd to be gone", lambda: not Path(f"/proc/{pid}/exe").exists())
+        self.stack.kill_backend()
         lines = steps("Restoring the data store").splitlines()
         self.assertIn("$BACKUP", lines[-1])
         if not with_backup:
