@@ -93,7 +93,12 @@ struct f_pull {
 	struct position at;
 	struct slice token; /* continues within a seq; empty at a page's start */
 	uint64_t credit;    /* bytes the device takes now */
-	uint64_t upto;	    /* no row newer than this seq in the page; 0: all */
+	/*
+	 * Of one table alone, by name: its rows changed in (from, upto], beside the stream, whose
+	 * cursor upto is not above. No name: the stream, and both are 0.
+	 */
+	uint64_t upto, from;
+	struct slice table;
 };
 
 struct f_declare {

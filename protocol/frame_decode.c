@@ -206,14 +206,21 @@ static int get_part(struct reader *r, struct f_part *f)
 
 static int get_pull(struct reader *r, struct f_pull *f)
 {
-	if (r->fields != PULL_FIELDS && r->fields != PULL_UPTO_FIELDS)
+	if (r->fields != PULL_FIELDS && r->fields != PULL_TABLE_FIELDS)
 		return NE_MALFORMED;
 	TRY(get(r, &f->nonce));
 	TRY(get(r, &f->number));
 	TRY(get_position(r, &f->at));
 	TRY(cbor_get_bytes(&r->in, &f->token));
 	TRY(get(r, &f->credit));
-	return r->fields == PULL_UPTO_FIELDS ? get_id(r, &f->upto) : 0;
+	if (r->fields == PULL_FIELDS)
+		return 0;
+	TRY(get_id(r, &f->upto));
+	TRY(get(r, &f->from));
+	TRY(cbor_get_text(&r->in, &f->table));
+	return f->table.len && f->from < f->upto && f->upto <= f->at.cursor && !f->at.full
+		       ? 0
+		       : NE_MALFORMED;
 }
 
 static int get_declare(struct reader *r, struct f_declare *f)

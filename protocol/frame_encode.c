@@ -98,13 +98,17 @@ static int put_part(struct buf *out, const struct f_part *f)
 
 static int put_pull(struct buf *out, const struct f_pull *f)
 {
-	TRY(open_frame(out, FRAME_PULL, f->upto ? PULL_UPTO_FIELDS : PULL_FIELDS));
+	TRY(open_frame(out, FRAME_PULL, f->table.len ? PULL_TABLE_FIELDS : PULL_FIELDS));
 	TRY(put(out, f->nonce));
 	TRY(put(out, f->number));
 	TRY(put_position(out, &f->at));
 	TRY(cbor_put_bytes(out, f->token));
 	TRY(put(out, f->credit));
-	return f->upto ? put(out, f->upto) : 0;
+	if (!f->table.len)
+		return 0;
+	TRY(put(out, f->upto));
+	TRY(put(out, f->from));
+	return cbor_put_text(out, f->table);
 }
 
 static int put_declare(struct buf *out, const struct f_declare *f)

@@ -116,6 +116,26 @@ static int decode_hex(const char *hex)
 	return rc;
 }
 
+static void a_pull_of_one_table_is_behind_the_cursor(void **state)
+{
+	(void)state;
+	assert_int_equal(decode_hex("8904186401851b11223344556677881b0123456789abcdef18290000401a00"
+				    "0100001829076174"),
+			 0);
+	assert_int_equal(decode_hex("8904186401851b11223344556677881b0123456789abcdef18290000401a00"
+				    "010000182918296174"),
+			 NE_MALFORMED); /* nothing is asked for */
+	assert_int_equal(decode_hex("8904186401851b11223344556677881b0123456789abcdef18290000401a00"
+				    "010000182a076174"),
+			 NE_MALFORMED); /* upto above the cursor */
+	assert_int_equal(decode_hex("8904186401851b11223344556677881b0123456789abcdef18290100401a00"
+				    "0100001829076174"),
+			 NE_MALFORMED); /* in a full pull */
+	assert_int_equal(decode_hex("8904186401851b11223344556677881b0123456789abcdef18290000401a00"
+				    "01000018290760"),
+			 NE_MALFORMED); /* no name */
+}
+
 static void test_what_a_frame_may_not_be(void **state)
 {
 	(void)state;
@@ -313,6 +333,7 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_pull_of_one_table_is_behind_the_cursor),
 		cmocka_unit_test(test_vectors),
 		cmocka_unit_test(test_every_truncation_and_change_is_refused_or_valid),
 		cmocka_unit_test(test_what_a_frame_may_not_be),

@@ -229,8 +229,11 @@ static inline void say_up(struct buf *b, const struct frame *f)
 		say_position(b, &f->pull.at);
 		say_bytes(b, "token", f->pull.token);
 		SAY_NUMBERS(b, "credit", f->pull.credit);
-		if (f->pull.upto)
-			SAY_NUMBERS(b, "upto", f->pull.upto);
+		if (f->pull.table.len) {
+			SAY_NUMBERS(b, "upto from", f->pull.upto, f->pull.from);
+			SAY(b, " table=");
+			say_text(b, f->pull.table);
+		}
 		return;
 	case FRAME_ASK:
 		SAY_NUMBERS(b, "nonce", f->ask.nonce);

@@ -233,8 +233,14 @@ int on_pull(struct step *s, const struct sender *from, const struct f_pull *p, s
 	TRY(position_ok(s, from, &p->at, &ok, e));
 	if (!ok)
 		return send_reset(s, from, p->nonce, e);
-	int rc = store_page(s->store, &from->us->u, p->at.cursor, p->upto, p->token,
-			    page_budget(s, p), &s->in->work, &page, e);
+	struct store_asked asked = {
+		.from = p->table.len ? p->from : p->at.cursor,
+		.upto = p->upto,
+		.table = p->table,
+		.token = p->token,
+		.bytes = page_budget(s, p),
+	};
+	int rc = store_page(s->store, &from->us->u, &asked, &s->in->work, &page, e);
 	if (rc == NE_MALFORMED) {
 		s->in->stats.malformed++;
 		return 0;
@@ -246,7 +252,7 @@ int on_pull(struct step *s, const struct sender *from, const struct f_pull *p, s
 		.nonce = p->nonce,
 		.store = store_id(s->store),
 		.term = store_term(s->store),
-		.from = p->at.cursor,
+		.from = asked.from,
 		.head = from->us->u.head,
 	};
 	TRY(fill_page(s, from, &page, &f, e));

@@ -330,6 +330,77 @@ static void tombstones_gone_mean_reset(void **state)
 	world_free(w);
 }
 
+static struct frame pull_notes(struct world *w, struct position at, uint64_t from, uint64_t upto,
+			       struct slice token, const char *table)
+{
+	struct frame f = {.type = FRAME_PULL};
+
+	f.pull = (struct f_pull){.nonce = 9,
+				 .number = 1,
+				 .at = at,
+				 .token = token,
+				 .credit = 1,
+				 .from = from,
+				 .upto = upto,
+				 .table = slice_str(table)};
+	give(w, "u", "b", &f);
+	assert_true(w->out.n >= 1);
+	return decoded(w, &w->out.at[w->out.n - 1]);
+}
+
+/* J5: of one table alone, only what did not change behind `upto`. */
+static void one_table_is_pulled_alone(void **state)
+{
+	struct world *w = some_rows();
+	struct shape *other = notes();
+	struct builder *b = set_new(SITE_A, 3, 2);
+	size_t n = 0;
+	(void)state;
+
+	put_update(b, 1, 200, 1, 77); /* seq 3 */
+	give_set(w, "u", "a", b);
+	other->name = slice_str("Others");
+	declare_shape(w, "u", "a", other);
+	sql(w, "INSERT INTO Others(user_id, id, x) VALUES('u', 1, zeroblob(600)),"
+	       "('u', 2, 6)");
+	tick(w); /* seq 4 */
+	struct frame f = pull_notes(w, here(w, 4), 0, 4, slice_of(NULL, 0), "oTHERS");
+	assert_int_equal(f.type, FRAME_PAGE);
+	assert_int_equal(f.page.from, 0);
+	assert_int_equal(f.page.head, 4);
+	/* One seq, more than the credit: it goes on by a token. */
+	assert_int_equal(f.page.upto, 0);
+	assert_true(f.page.token.len > 0);
+	assert_int_equal(rows_of(w, f.page.rows).table[0].row[0].key[0].i, 1);
+	f = pull_notes(w, here(w, 4), 0, 4, f.page.token, "others");
+	assert_int_equal(f.page.upto, 4);
+	assert_int_equal(rows_of(w, f.page.rows).table[0].row[0].key[0].i, 2);
+
+	for (uint64_t from = 0; from < 2; from = f.page.upto) {
+		struct slice token = slice_of(NULL, 0);
+		do {
+			f = pull_notes(w, here(w, 4), from, 2, token, "notes");
+			struct rows rows = rows_of(w, f.page.rows);
+			n += rows.n_table ? rows.table[0].n_row : 0;
+			for (size_t i = 0; rows.n_table && i < rows.table[0].n_row; i++)
+				assert_int_not_equal(rows.table[0].row[i].key[0].i, 1);
+			assert_int_equal(f.page.from, from);
+			token = f.page.token;
+		} while (token.len);
+	}
+	assert_int_equal(f.page.upto, 2);
+	assert_int_equal(n, 4);
+	f = pull_notes(w, here(w, 4), 1, 4, slice_of(NULL, 0), "nobody's");
+	assert_int_equal(f.page.upto, 4);
+	assert_int_equal(rows_of(w, f.page.rows).n_table, 0);
+	/* The stream's position counts. */
+	struct position at = here(w, 4);
+	at.term ^= 1;
+	f = pull_notes(w, at, 0, 4, slice_of(NULL, 0), "notes");
+	assert_int_equal(f.type, FRAME_RESET);
+	world_free(w);
+}
+
 /* Pages are the user's own. */
 static void users_do_not_see_each_other(void **state)
 {
@@ -358,6 +429,7 @@ int main(void)
 		cmocka_unit_test(rows_too_large_for_a_page),
 		cmocka_unit_test(a_token_of_others_is_ignored),
 		cmocka_unit_test(tombstones_gone_mean_reset),
+		cmocka_unit_test(one_table_is_pulled_alone),
 		cmocka_unit_test(users_do_not_see_each_other),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -353,15 +353,20 @@ struct store_page {
 	size_t n_table;
 	struct store_table **table; /* of rows.table[i] */
 };
+struct store_asked {
+	uint64_t from, upto; /* seqs in (from, upto]; upto 0: all behind from */
+	struct slice table;  /* of tables so named (case folded) alone; empty: of all */
+	struct slice token;  /* of a page that asked the same; or empty */
+	size_t bytes;
+};
 /*
  * Rows of a table with something `missing` are left out; store_altered gives them newer seqs later.
- * Current rows with seq > cursor, and not above `upto` if that is, in seq order, at most about
- * `bytes` of them (always one row), never splitting a seq but by token. `token` is one of a page
- * from the same cursor, or empty. NE_MALFORMED: not a token of ours. Memory from `a`.
+ * Current rows in seq order, at most about `bytes` of them (always one row), never splitting a seq
+ * but by token. NE_MALFORMED: not a token of ours. Memory from `a`.
  */
-NEAP_CHECK int store_page(struct store *s, const struct store_user *u, uint64_t cursor,
-			  uint64_t upto, struct slice token, size_t bytes, struct arena *a,
-			  struct store_page *out, struct err *e);
+NEAP_CHECK int store_page(struct store *s, const struct store_user *u,
+			  const struct store_asked *asked, struct arena *a, struct store_page *out,
+			  struct err *e);
 
 /* ---- verification (J6) ---- */
 

@@ -1,6 +1,7 @@
 /* Pages: current rows in seq order, gathered from the shadows of all of a user's tables. */
 #include <string.h>
 
+#include "backend/core/catalogue.h"
 #include "backend/core/registers.h"
 #include "backend/core/store_sqlite.h"
 #include "protocol/value_bytes.h"
@@ -27,6 +28,7 @@ struct taken {
 struct pager {
 	struct store *s;
 	const struct store_user *u;
+	const struct store_asked *asked;
 	struct arena *a;
 	size_t n;
 	struct source *source; /* by table id */
@@ -56,8 +58,9 @@ static int take_int(struct slice *in, uint64_t *out)
 	return 0;
 }
 
-static int read_token(struct pager *p, struct slice token, uint64_t cursor, struct mark *m)
+static int read_token(struct pager *p, struct mark *m)
 {
+	struct slice token = p->asked->token;
 	uint64_t table;
 
 	m->given = token.len > 0;
@@ -67,7 +70,7 @@ static int read_token(struct pager *p, struct slice token, uint64_t cursor, stru
 	TRY(take_int(&token, &table));
 	m->table = (int64_t)table;
 	struct store_table *t = catalogue_table(p->s, m->table);
-	if (!t || m->seq <= cursor)
+	if (!t || m->seq <= p->asked->from)
 		return NE_MALFORMED;
 	TRY(values_take(&token, m->key, t->shape.n_key));
 	return token.len ? NE_MALFORMED : 0;
@@ -102,11 +105,12 @@ static int advance(struct pager *p, struct source *src, struct err *e)
 	return 0;
 }
 
-static int start(struct pager *p, struct source *src, uint64_t cursor, const struct mark *m,
-		 struct err *e)
+static int start(struct pager *p, struct source *src, const struct mark *m, struct err *e)
 {
 	bool behind = m->given && src->table->id == m->table;
-	uint64_t from = !m->given ? cursor + 1 : src->table->id > m->table ? m->seq : m->seq + 1;
+	uint64_t from = !m->given		    ? p->asked->from + 1
+			: src->table->id > m->table ? m->seq
+						    : m->seq + 1;
 
 	TRY(store_row_init(src->table, p->a, &src->scratch, e));
 	TRY(table_stmt(p->s, src->table, behind ? TQ_PAGE_AFTER : TQ_PAGE, &src->st, e));
@@ -116,6 +120,11 @@ static int start(struct pager *p, struct source *src, uint64_t cursor, const str
 	if (behind)
 		TRY(bind_vals(p->s, src->st, 4, m->key, src->table->shape.n_key, e));
 	return advance(p, src, e);
+}
+
+static bool asked_for(const struct pager *p, const struct store_table *t)
+{
+	return !p->asked->table.len || name_same(p->asked->table, t->shape.name);
 }
 
 static int open_sources(struct pager *p, struct err *e)
@@ -134,7 +143,8 @@ static int open_sources(struct pager *p, struct err *e)
 		if (!row)
 			break;
 		struct store_table *t = catalogue_table(p->s, sqlite3_column_int64(st, 0));
-		if (t && t->shape.kind == SHAPE_MERGE && !t->missing && p->n < p->s->cat.n_table)
+		if (t && t->shape.kind == SHAPE_MERGE && !t->missing && asked_for(p, t) &&
+		    p->n < p->s->cat.n_table)
 			p->source[p->n++].table = t;
 	}
 	sqlite3_reset(st);
@@ -307,19 +317,18 @@ static struct taken *last_taken(struct pager *p)
 	return t;
 }
 
-static int page(struct pager *p, uint64_t cursor, struct slice token, struct store_page *out,
-		struct err *e)
+static int page(struct pager *p, struct store_page *out, struct err *e)
 {
 	struct mark m;
 	bool more;
 
-	if (read_token(p, token, cursor, &m))
+	if (read_token(p, &m))
 		return err_set(e, NE_MALFORMED, "a pull's token is not one of ours");
 	TRY(open_sources(p, e));
 	for (size_t i = 0; i < p->n; i++)
-		TRY(start(p, &p->source[i], cursor, &m, e));
+		TRY(start(p, &p->source[i], &m, e));
 	TRY(gather(p, m.given ? m.seq : 0, &more, e));
-	out->upto = more ? cursor : p->limit < p->u->head ? p->limit : p->u->head;
+	out->upto = more ? p->asked->from : p->limit < p->u->head ? p->limit : p->u->head;
 	if (more && p->complete_seq) {
 		/* What is there of the next seq waits for the next page. */
 		*p->complete = NULL;
@@ -330,19 +339,19 @@ static int page(struct pager *p, uint64_t cursor, struct slice token, struct sto
 	return build(p, out, e);
 }
 
-int store_page(struct store *s, const struct store_user *u, uint64_t cursor, uint64_t upto,
-	       struct slice token, size_t bytes, struct arena *a, struct store_page *out,
-	       struct err *e)
+int store_page(struct store *s, const struct store_user *u, const struct store_asked *asked,
+	       struct arena *a, struct store_page *out, struct err *e)
 {
 	struct pager p = {.s = s,
 			  .u = u,
+			  .asked = asked,
 			  .a = a,
-			  .budget = bytes,
-			  .limit = upto > cursor ? upto : UINT64_MAX};
+			  .budget = asked->bytes,
+			  .limit = asked->upto ? asked->upto : UINT64_MAX};
 
 	p.end = p.complete = &p.first;
-	*out = (struct store_page){.upto = cursor};
-	int rc = page(&p, cursor, token, out, e);
+	*out = (struct store_page){.upto = asked->from};
+	int rc = page(&p, out, e);
 	close_sources(&p);
 	return rc;
 }

@@ -5,7 +5,6 @@
 
 #include "device/core/apply_internal.h"
 #include "device/core/aware.h"
-#include "device/core/devdb_schema.h"
 #include "protocol/conflict.h"
 
 enum { ASIDE_MEMORY = LIMIT_DECODED, ROW_MEMORY = 2 * LIMIT_DECODED };
@@ -331,8 +330,7 @@ static int apply_table(struct devdb *d, const struct table_rows *rows, enum appl
 	bool full = what == APPLYING_FULL;
 	struct tracked *t = devdb_table_by_name(d, rows->shape->name);
 	struct work *w;
-	int64_t mode = 0, known = -1;
-	bool comparing = false;
+	int64_t mode = 0;
 	int rc;
 
 	if (!t || t->shape.kind != SHAPE_MERGE || t->shape.direction == DIR_UP ||
@@ -351,15 +349,13 @@ static int apply_table(struct devdb *d, const struct table_rows *rows, enum appl
 	}
 	if (!rc && full)
 		rc = devdb_get(d, "full", &mode, e);
-	if (!rc && full)
-		rc = devdb_comparing(d, t->id, &comparing, &known, e);
 	if (!rc) {
-		w->tg.note_seen = full;
-		w->tg.save_lost = full ? mode == 2 || comparing : what == APPLYING_REPAIR;
+		w->tg.note_seen = full || t->id == d->seen_table;
+		w->tg.save_lost = mode == 2 || t->comparing || what == APPLYING_REPAIR;
 		if (what == APPLYING_REPAIR)
 			w->tg.lost_reason = CONFLICT_REPAIRED;
-		w->tg.compare = full && comparing && d->page_upto && known >= (int64_t)d->page_upto;
-		w->tg.compare_own = full && comparing && known >= 0 && !w->tg.compare;
+		w->tg.compare = t->comparing && d->page_upto && t->known >= (int64_t)d->page_upto;
+		w->tg.compare_own = t->comparing && t->known > 0 && !w->tg.compare;
 		if (map_columns(w, rows->shape))
 			rc = apply_all(w, rows, e);
 	}
@@ -384,10 +380,10 @@ static int apply(struct devdb *d, const struct rows *rows, enum applying what, s
 	return stamp_max ? devdb_raise_floor(d, stamp_max, e) : NE_OK;
 }
 
-int apply_rows(struct devdb *d, const struct rows *rows, bool full_pull, struct applied *out,
+int apply_rows(struct devdb *d, const struct rows *rows, bool full, struct applied *out,
 	       struct err *e)
 {
-	return apply(d, rows, full_pull ? APPLYING_FULL : APPLYING_EFFECT, out, e);
+	return apply(d, rows, full ? APPLYING_FULL : APPLYING_EFFECT, out, e);
 }
 
 int apply_repair(struct devdb *d, const struct rows *rows, struct applied *out, struct err *e)

@@ -18,12 +18,13 @@ struct applied {
 
 /*
  * Merges `rows` into the app's tables inside the caller's transaction, raises the floor, records
- * keys seen while a full pull is under way. Columns and tables the device lacks are left out, as
- * are tables it does not receive. A row that violates a constraint even after all others of the
- * call were written is parked, never an error. Errors: NE_DISK, NE_BUSY, NE_CORRUPT, NE_MEMORY.
+ * the keys of a pull from 0: of a full one (`full`), or of the devdb's seen_table. Columns and
+ * tables the device lacks are left out, as are tables it does not receive. A row that violates a
+ * constraint even after all others of the call were written is parked, never an error. Errors:
+ * NE_DISK, NE_BUSY, NE_CORRUPT, NE_MEMORY.
  */
-NEAP_CHECK int apply_rows(struct devdb *d, const struct rows *rows, bool full_pull,
-			  struct applied *out, struct err *e);
+NEAP_CHECK int apply_rows(struct devdb *d, const struct rows *rows, bool full, struct applied *out,
+			  struct err *e);
 
 /*
  * The same with whole rows that a verification found to differ here (J6): settled values that are
@@ -40,6 +41,12 @@ NEAP_CHECK int apply_repair(struct devdb *d, const struct rows *rows, struct app
  */
 NEAP_CHECK int apply_full_begin(struct devdb *d, struct err *e);
 NEAP_CHECK int apply_full_end(struct devdb *d, struct applied *out, bool *more, struct err *e);
+/* The same of one table that is pulled by itself (J5); what was seen of it stays noted, until … */
+NEAP_CHECK int apply_table_begin(struct devdb *d, const struct tracked *t, struct err *e);
+NEAP_CHECK int apply_table_end(struct devdb *d, struct tracked *t, struct applied *out, bool *more,
+			       struct err *e);
+/* … this, when its pull is over: in the caller's transaction. */
+NEAP_CHECK int apply_seen_forget(struct devdb *d, int64_t table, struct err *e);
 
 /*
  * Tries parked rows again, 1000 a call in turn; those that fit now are written and leave the list.

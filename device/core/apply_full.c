@@ -113,22 +113,23 @@ static int begin_table(struct devdb *d, const struct tracked *t, struct err *e)
 	return rc;
 }
 
-static bool receives(const struct tracked *t)
+int apply_table_begin(struct devdb *d, const struct tracked *t, struct err *e)
 {
-	return t->shape.kind == SHAPE_MERGE && t->shape.direction != DIR_UP && t->capture_ok;
+	TRY(db_execf(d->db, e, "DELETE FROM neap_seen WHERE table_id = %lld", (long long)t->id));
+	/* All that was parked comes again; in a table to be compared it is no row that is missing.
+	 */
+	if (!t->comparing)
+		TRY(db_execf(d->db, e, "DELETE FROM neap_parked WHERE table_id = %lld",
+			     (long long)t->id));
+	return begin_table(d, t, e);
 }
 
 int apply_full_begin(struct devdb *d, struct err *e)
 {
-	/* All that was parked comes again; in a table to be compared it is no row that is missing.
-	 */
-	TRY(db_exec(d->db,
-		    "DELETE FROM neap_seen; DELETE FROM neap_parked WHERE table_id NOT IN "
-		    "(SELECT table_id FROM neap_catchup WHERE mode = 2)",
-		    e));
+	TRY(db_exec(d->db, "DELETE FROM neap_seen", e));
 	for (size_t i = 0; i < d->n_table; i++) {
-		if (receives(&d->table[i]))
-			TRY(begin_table(d, &d->table[i], e));
+		if (tracked_receives(&d->table[i]))
+			TRY(apply_table_begin(d, &d->table[i], e));
 	}
 	return NE_OK;
 }
@@ -246,16 +247,14 @@ static int sweep_table(struct devdb *d, struct tracked *t, bool save, struct uns
 		       struct applied *out, struct err *e)
 {
 	struct target tg;
-	bool yes, comparing;
-	int64_t known;
+	bool yes;
 
 	TRY(swept(d, t->id, &yes, e));
 	if (!yes)
 		return NE_OK;
 	TRY(target_open(&tg, d, t, out, e));
-	TRY(devdb_comparing(d, t->id, &comparing, &known, e));
-	tg.save_lost = save || comparing;
-	tg.compare = comparing && known >= 0;
+	tg.save_lost = save || t->comparing;
+	tg.compare = t->comparing && t->known >= 0;
 	TRY(find_unseen(&tg, u, e));
 	if (!u->n)
 		return NE_OK;
@@ -267,32 +266,51 @@ static int sweep_table(struct devdb *d, struct tracked *t, bool save, struct uns
 	return devdb_commit(d, e);
 }
 
-int apply_full_end(struct devdb *d, struct applied *out, bool *more, struct err *e)
+static int end_table(struct devdb *d, struct tracked *t, struct applied *out, bool *more,
+		     struct err *e)
 {
 	struct unseen *u = sqlite3_malloc64(sizeof(*u));
 	int64_t mode = 0;
 	int rc = u ? devdb_get(d, "full", &mode, e) : err_set(e, NE_MEMORY, "no memory");
 
-	*out = (struct applied){0};
 	*more = false;
-	for (size_t i = 0; !rc && !*more && i < d->n_table; i++) {
-		if (!receives(&d->table[i]))
-			continue;
+	if (!rc && tracked_receives(t)) {
 		u->n = 0;
 		u->arena = (struct arena){.max = SWEEP_MEMORY};
-		rc = sweep_table(d, &d->table[i], mode == 2, u, out, e);
+		rc = sweep_table(d, t, mode == 2, u, out, e);
 		*more = !rc && u->n == SWEEP_MAX;
 		arena_free(&u->arena);
 	}
 	sqlite3_free(u);
-	/* What was parked before, and did not come again, the server does not have any more. */
-	if (!rc && !*more)
-		rc = db_exec(
-			d->db,
-			"DELETE FROM neap_parked WHERE table_id IN (SELECT table_id FROM "
-			"neap_seen WHERE key = x'') AND NOT EXISTS(SELECT 1 FROM neap_seen AS s "
-			"WHERE s.table_id = neap_parked.table_id AND s.key = neap_parked.key);"
-			"DELETE FROM neap_seen",
-			e);
 	return rc;
+}
+
+int apply_seen_forget(struct devdb *d, int64_t table, struct err *e)
+{
+	/* What was parked before, and did not come again, the server does not have any more. */
+	TRY(db_execf(d->db, e,
+		     "DELETE FROM neap_parked WHERE table_id = %lld AND EXISTS(SELECT 1 FROM "
+		     "neap_seen WHERE table_id = %lld AND key = x'') AND NOT EXISTS(SELECT 1 FROM "
+		     "neap_seen AS s WHERE s.table_id = neap_parked.table_id AND s.key = "
+		     "neap_parked.key)",
+		     (long long)table, (long long)table));
+	return db_execf(d->db, e, "DELETE FROM neap_seen WHERE table_id = %lld", (long long)table);
+}
+
+int apply_table_end(struct devdb *d, struct tracked *t, struct applied *out, bool *more,
+		    struct err *e)
+{
+	*out = (struct applied){0};
+	return end_table(d, t, out, more, e);
+}
+
+int apply_full_end(struct devdb *d, struct applied *out, bool *more, struct err *e)
+{
+	*out = (struct applied){0};
+	*more = false;
+	for (size_t i = 0; !*more && i < d->n_table; i++)
+		TRY(end_table(d, &d->table[i], out, more, e));
+	for (size_t i = 0; !*more && i < d->n_table; i++)
+		TRY(apply_seen_forget(d, d->table[i].id, e));
+	return *more ? NE_OK : db_exec(d->db, "DELETE FROM neap_seen", e);
 }

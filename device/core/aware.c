@@ -25,6 +25,8 @@ int aware_passed_over(struct devdb *d, bool full_pull, struct err *e)
 {
 	int64_t cursor, before;
 
+	if (d->page_upto)
+		return lower(d, (int64_t)d->page_from, e);
 	TRY(devdb_get(d, "cursor", &cursor, e));
 	if (!full_pull)
 		return lower(d, cursor, e);

@@ -4,9 +4,9 @@
  *
  * That is the cursor at the cut, unless a change was applied while a later write of the same cell
  * or row was pending: that write was made without it. Then, until all that was pending at the time
- * is settled, it is the cursor before that change, for every set: a set may claim to have known
- * less than its writer did, never more. After a reset seqs are others, and nothing is lowered
- * before the full pull has ended.
+ * is settled, it is the cursor before that change (of a table pulled by itself: that table's own),
+ * for every set: a set may claim to have known less than its writer did, never more. After a reset
+ * seqs are others, and nothing is lowered before the full pull has ended.
  *
  * In neap_meta: aware_below (the cursor + 1; 0: that of now), aware_until (the last number that
  * carries what was pending; 0: not all was cut yet), aware_full (the cursor + 1 before the full

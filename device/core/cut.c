@@ -195,7 +195,7 @@ static void put_back(struct cutter *c, size_t n)
 
 static bool is_cut(const struct tracked *t)
 {
-	return t->capture_ok && !t->held && t->shape.direction != DIR_DOWN;
+	return t->capture_ok && !t->held && !t->waits && t->shape.direction != DIR_DOWN;
 }
 
 /* Tables that are not to be compressed are a class of their own within a priority, the first. */

@@ -58,11 +58,20 @@ struct tracked {
 	bool capture_ok;  /* triggers are there and as they should be */
 	char marks[32];	  /* name of the mark table (merge) or number table (append) */
 	char reason[256]; /* why capture_ok is false */
+	bool waits;	  /* its rows are to be pulled from 0 before any go up (coverage.h) */
+	bool comparing;	  /* … and compared with those here, since its capture was lost */
+	int64_t known;	  /* … the cursor when that was; -1: positions of then mean nothing */
 	struct pending_seen seen;
 	int64_t swept_to; /* of the numbers kept: cut_settle looks for rows that are gone after it
 			   */
 	bool held;	  /* the server refuses this table for now: it is not cut; in memory only */
 };
+
+/* Whether what others write is written to it. */
+static inline bool tracked_receives(const struct tracked *t)
+{
+	return t->shape.kind == SHAPE_MERGE && t->shape.direction != DIR_UP && t->capture_ok;
+}
 
 struct devdb {
 	struct db *db;
@@ -71,7 +80,9 @@ struct devdb {
 	struct id user, device;
 	uint64_t site;
 	struct arena schema;
-	uint64_t page_upto;	/* of the page being applied: no row in it is newer; 0: unknown */
+	/* Of the page of one table that is being applied: seqs of its rows; 0: it is none. */
+	uint64_t page_from, page_upto;
+	int64_t seen_table;	/* is pulled by itself: keys that come of it are noted; 0: none */
 	int64_t schema_version; /* PRAGMA schema_version at the last reload */
 	struct engine_break broken;
 	uint64_t begun;	   /* write transactions, since it was opened */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "device/core/capture.h"
+#include "device/core/coverage.h"
 #include "device/core/track.h"
 
 enum { SQL_MAX_BYTES = 4 << 20, SHAPE_MAX_BYTES = 1 << 20 };
@@ -13,10 +14,11 @@ enum { SQL_MAX_BYTES = 4 << 20, SHAPE_MAX_BYTES = 1 << 20 };
 struct look {
 	struct devdb *d;
 	struct tracked *t;
-	struct shape now;	 /* as the catalogue has it */
-	struct shape was;	 /* as stored, under the names that its columns have by now */
-	int to[LIMIT_COLUMNS];	 /* column of `was` → of `now`; −1 dropped */
-	int from[LIMIT_COLUMNS]; /* column of `now` → of `was`; −1 added */
+	struct shape now;	  /* as the catalogue has it */
+	struct shape_id known_as; /* as stored */
+	struct shape was;	  /* as stored, under the names that its columns have by now */
+	int to[LIMIT_COLUMNS];	  /* column of `was` → of `now`; −1 dropped */
+	int from[LIMIT_COLUMNS];  /* column of `now` → of `was`; −1 added */
 	char why[sizeof((struct tracked *)0)->reason]; /* it cannot be synced; empty: no word */
 	struct buf sql;
 };
@@ -355,7 +357,7 @@ static int mark_values(struct look *l, int col, const char *stamp, struct err *e
 
 /*
  * Renamed columns are new ones to the server: their values are as defaults that every device with
- * the same migration is born with: with stamp 0 they give way to whatever the next full pull
+ * the same migration is born with: with stamp 0 they give way to whatever the table's pull
  * brings, and the cut gives those that are left a stamp. Added ones: no trigger knew them until
  * now; an insert in flight does not bring them, so it stays pending.
  */
@@ -423,36 +425,6 @@ static int mark_missing(struct look *l, struct err *e)
 
 /* ---- taking what was found ---- */
 
-int devdb_comparing(struct devdb *d, int64_t id, bool *yes, int64_t *known, struct err *e)
-{
-	sqlite3_stmt *s;
-
-	TRY(db_prepare(d->db, "SELECT known FROM neap_catchup WHERE table_id = ?1 AND mode = 2", &s,
-		       e));
-	sqlite3_bind_int64(s, 1, id);
-	TRY(db_step(d->db, s, yes, e));
-	*known = *yes ? sqlite3_column_int64(s, 0) : -1;
-	sqlite3_reset(s);
-	return NE_OK;
-}
-
-int devdb_want_catchup(struct devdb *d, int64_t table, enum catchup_mode mode, struct err *e)
-{
-	int64_t store;
-
-	/* Before the first sync everything is pulled anyway. */
-	TRY(devdb_get(d, "store", &store, e));
-	if (!store)
-		return NE_OK;
-	return db_execf(d->db, e,
-			"INSERT INTO neap_catchup(table_id, mode, known, begun) SELECT %" PRId64
-			", %d, ifnull((SELECT value FROM neap_meta WHERE key = 'cursor'), 0), 0 "
-			"WHERE true ON CONFLICT(table_id) DO UPDATE SET begun = 0, "
-			"known = iif(mode < excluded.mode, excluded.known, known), "
-			"mode = max(mode, excluded.mode)",
-			table, (int)mode);
-}
-
 /* Looked at before, and nothing has changed. */
 static int as_stored(struct look *l, bool *yes, struct err *e)
 {
@@ -464,10 +436,21 @@ static int as_stored(struct look *l, bool *yes, struct err *e)
 	return rc;
 }
 
+/* One that others may have written: also one renamed, under its new name. */
+static bool any_new_column(const struct look *l)
+{
+	bool any = false;
+
+	for (int i = 0; i < l->now.n_col; i++)
+		any |= l->from[i] < 0 || renamed(l, l->from[i]);
+	return any;
+}
+
 static int take_altered(struct look *l, struct err *e)
 {
 	bool moved = !devdb_name_eq(l->now.name, l->t->shape.name) ||
 		     !same_key(&l->now, &l->t->shape, true);
+	bool adds = any_new_column(l);
 
 	if (is_captured(l)) {
 		TRY(move_marks(l, e));
@@ -476,7 +459,8 @@ static int take_altered(struct look *l, struct err *e)
 			TRY(mark_all_rows(l, "0", e));
 	}
 	TRY(capture_install(l->d->db, &l->now, l->t->id, l->t->marks, e));
-	return store_shape(l, e);
+	TRY(store_shape(l, e));
+	return moved || adds ? NE_OK : coverage_follow(l->d, l->known_as, l->t->shape.id, e);
 }
 
 static bool goes_by_number(const struct look *l)
@@ -503,8 +487,8 @@ static int take_rebuilt(struct look *l, struct err *e)
 	TRY(store_shape(l, e));
 	if (l->now.kind != SHAPE_MERGE || l->now.direction == DIR_UP)
 		return NE_OK;
-	return devdb_want_catchup(l->d, l->t->id, is_captured(l) ? CATCHUP_COMPARE : CATCHUP_PULL,
-				  e);
+	return coverage_want(l->d, l->t->id, l->known_as,
+			     is_captured(l) ? CATCHUP_COMPARE : CATCHUP_PULL, e);
 }
 
 /* Another key: other rows. What was marked of the old ones means nothing any more. */
@@ -519,7 +503,7 @@ static int gone(struct look *l, struct err *e)
 	if (l->t->shape.kind != SHAPE_MERGE || l->t->shape.direction != DIR_BOTH)
 		return NE_OK;
 	/* What comes meanwhile is not applied: known is how far it had come. */
-	return devdb_want_catchup(l->d, l->t->id, CATCHUP_COMPARE, e);
+	return coverage_want(l->d, l->t->id, l->known_as, CATCHUP_COMPARE, e);
 }
 
 static int look_at(struct look *l, struct err *e)
@@ -546,7 +530,7 @@ static int look_at(struct look *l, struct err *e)
 
 int devdb_check_table(struct devdb *d, struct tracked *t, struct err *e)
 {
-	struct look l = {.d = d, .t = t, .sql = {.max = SQL_MAX_BYTES}};
+	struct look l = {.d = d, .t = t, .known_as = t->shape.id, .sql = {.max = SQL_MAX_BYTES}};
 	int rc = look_at(&l, e);
 
 	buf_free(&l.sql);

@@ -16,7 +16,7 @@ bool devdb_name_eq(struct slice a, struct slice b); /* ASCII case folded */
  * - RENAME TO, or a key's column renamed: the same rows under another name: all are marked as
  *   inserts, with stamp 0 where no mark was pending.
  * - The triggers are missing or others (create, copy, drop, rename; DROP TRIGGER): they are
- *   installed again, and the table is to be compared whole with the server (neap_catchup). So it
+ *   installed again, and the table is to be compared whole with the server (coverage.h). So it
  *   is after CREATE UNIQUE INDEX: REPLACE may have removed rows through it that nothing saw.
  * - The app made a trigger that comes before ours: ours are made again, and come first. If it has
  *   RAISE, which may have hidden rows from ours, the table is to be compared.
@@ -26,22 +26,6 @@ bool devdb_name_eq(struct slice a, struct slice b); /* ASCII case folded */
  *   `neap track` takes what is there as new: which rows it missed cannot be known.
  */
 NEAP_CHECK int devdb_check_table(struct devdb *d, struct tracked *t, struct err *e);
-
-/*
- * neap_catchup(table_id, mode, known, begun): tables that need the next full pull. `known`: the
- * cursor when capture was lost; -1: positions of that time mean nothing any more. `begun`: a full
- * pull that began later is under way.
- */
-enum catchup_mode {
-	CATCHUP_PULL = 1,    /* to be pulled again */
-	CATCHUP_COMPARE = 2, /* capture was lost: the device wins over what it knew */
-};
-/* Notes that table `id` needs one. In a transaction. */
-NEAP_CHECK int devdb_want_catchup(struct devdb *d, int64_t id, enum catchup_mode mode,
-				  struct err *e);
-/* Whether table `id` is to be compared, and what was known. */
-NEAP_CHECK int devdb_comparing(struct devdb *d, int64_t id, bool *yes, int64_t *known,
-			       struct err *e);
 
 /* Appends the DEFAULT of a column as SQL, NULL where there is none. */
 NEAP_CHECK int column_default_sql(struct db *db, struct slice table, struct slice col,

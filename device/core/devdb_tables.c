@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "device/core/capture.h"
+#include "device/core/coverage.h"
 #include "device/core/devdb_schema.h"
 #include "device/core/track.h"
 
@@ -95,6 +96,7 @@ static int reload(struct devdb *d, struct err *e)
 	TRY(load_all(d, e));
 	for (size_t i = 0; i < d->n_table; i++)
 		TRY(devdb_check_table(d, &d->table[i], e));
+	TRY(coverage_look(d, e));
 	return db_int(d->db, "PRAGMA main.schema_version", 0, &d->schema_version, e);
 }
 

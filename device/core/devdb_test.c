@@ -2,6 +2,7 @@
 
 #include "device/core/capture.h"
 #include "device/core/capture_fixture.h"
+#include "device/core/coverage.h"
 
 static void test_open_what_is_not_there(void **state)
 {
@@ -310,6 +311,46 @@ static void test_renamed_column(void **state)
 	assert_string_equal(one("SELECT group_concat(k0 || ':' || col) FROM neap_m1"), "1:1");
 }
 
+/* Lost before a pull brought its rows: none of the server's is missing here. */
+static void test_what_was_never_pulled_is_not_known(void **state)
+{
+	(void)state;
+	run("CREATE TABLE t(id INTEGER PRIMARY KEY, a)");
+	track("t", false);
+	run("INSERT INTO neap_meta VALUES('store', 7), ('cursor', 5); DROP TRIGGER neap_m1_ins");
+	reload();
+	assert_true(d->table[0].waits && d->table[0].comparing);
+	assert_int_equal(d->table[0].known, 0);
+	/* Nor what its own pull had not brought yet. */
+	run("UPDATE neap_catchup SET mode = 1, begun = 1, cursor = 3; DROP TRIGGER neap_m1_ins");
+	reload();
+	assert_int_equal(d->table[0].known, 3);
+	assert_string_equal(one("SELECT begun || ':' || cursor FROM neap_catchup"), "0:0");
+}
+
+static void test_a_dropped_column_needs_no_pull(void **state)
+{
+	(void)state;
+	run("CREATE TABLE t(id INTEGER PRIMARY KEY, a, b)");
+	track("t", false);
+	run("INSERT INTO neap_meta VALUES('store', 7), ('cursor', 5)");
+	reload();
+	assert_true(d->table[0].waits);
+	OK(coverage_all(d, &err));
+	reload();
+	assert_false(d->table[0].waits);
+	run("ALTER TABLE t DROP COLUMN a");
+	reload();
+	assert_false(d->table[0].waits);
+	run("ALTER TABLE t ADD COLUMN c");
+	reload();
+	assert_true(d->table[0].waits);
+	OK(coverage_all(d, &err));
+	run("ALTER TABLE t RENAME COLUMN b TO d");
+	reload();
+	assert_true(d->table[0].waits);
+}
+
 static void test_migration_breaks_capture(void **state)
 {
 	(void)state;
@@ -317,8 +358,8 @@ static void test_migration_breaks_capture(void **state)
 	track("t", false);
 	run("BEGIN; CREATE TABLE n(id INTEGER PRIMARY KEY, a, b); INSERT INTO n SELECT *, 0 FROM t;"
 	    "DROP TABLE t; ALTER TABLE n RENAME TO t; COMMIT");
-	run("UPDATE neap_meta SET value = 5 WHERE key = 'cursor'; INSERT INTO neap_meta VALUES("
-	    "'store', 7), ('cursor', 5) ON CONFLICT DO UPDATE SET value = excluded.value");
+	run("INSERT INTO neap_meta VALUES('store', 7), ('cursor', 5)");
+	OK(coverage_all(d, &err));
 	reload(); /* installed again, and to be compared with what was known up to there */
 	assert_true(d->table[0].capture_ok);
 	assert_string_equal(one("SELECT mode || ':' || known || ':' || begun FROM neap_catchup"),
@@ -511,6 +552,8 @@ int main(void)
 		T(test_offset_restamps_what_was_refused),
 		T(test_added_column),
 		T(test_renamed_column),
+		T(test_what_was_never_pulled_is_not_known),
+		T(test_a_dropped_column_needs_no_pull),
 		T(test_migration_breaks_capture),
 		T(test_dropped_or_changed_trigger),
 		T(test_dropped_table),

@@ -109,7 +109,9 @@ int engine_open(struct engine **out, const struct engine_config *c, struct err *
 	if (!rc)
 		rc = engine_forget(en, e);
 	if (!rc)
-		rc = engine_drop_tables(en, e);
+		rc = coverage_prune(en->d, e);
+	if (!rc)
+		rc = coverage_look(en->d, e);
 	if (!rc)
 		en->schema_version = en->d->schema_version;
 	if (rc) {

@@ -174,8 +174,18 @@ static void next_slice(const struct rows *rows, size_t *t, size_t *r, struct row
 	}
 }
 
-int engine_apply(struct engine *en, const struct rows *rows, const struct position *at,
-		 uint64_t hold, struct err *e)
+static int put_progress(struct engine *en, const struct progress *to, struct err *e)
+{
+	if (to->table)
+		TRY(db_execf(
+			en->d->db, e,
+			"UPDATE neap_catchup SET cursor = %llu WHERE table_id = %lld AND begun",
+			(unsigned long long)to->from, (long long)to->table));
+	return engine_put_position(en, &to->at, to->hold, e);
+}
+
+int engine_apply(struct engine *en, const struct rows *rows, const struct progress *to,
+		 struct err *e)
 {
 	struct rows slice = {0};
 	size_t t = 0, r = 0;
@@ -192,11 +202,14 @@ int engine_apply(struct engine *en, const struct rows *rows, const struct positi
 		if (last)
 			TRY(retry_parked(en, e));
 		/* The first slice already brings rows as of `hold`: nothing older may follow. */
-		TRY(engine_put_position(en, last ? at : &en->at, hold, e));
+		if (last)
+			TRY(put_progress(en, to, e));
+		else
+			TRY(engine_put_position(en, &en->at, to->hold, e));
 		TRY(devdb_commit(en->d, e));
-		en->hold = hold;
+		en->hold = to->hold;
 	} while (!last);
-	en->at = *at;
+	en->at = to->at;
 	return NE_OK;
 }
 
@@ -350,7 +363,8 @@ static int apply_heard(struct engine *en, struct heard *h, struct move *m, bool 
 	} else if (count_rows(&rows) > SLICE_ROWS) {
 		rc = flush(en, m, e);
 		if (!rc)
-			rc = engine_apply(en, &rows, &at, en->hold, e);
+			rc = engine_apply(en, &rows, &(struct progress){.at = at, .hold = en->hold},
+					  e);
 	} else {
 		rc = begin(en, m, e);
 		if (!rc)
@@ -368,7 +382,7 @@ int engine_settle(struct engine *en, struct err *e)
 	struct move m = {.at = en->at};
 	bool gap = false;
 
-	while (!gap && en->at.store && !en->at.full) {
+	while (!gap && en->at.store && !en->at.full && !engine_backfill_holds(en)) {
 		uint64_t next = m.at.cursor + 1;
 		const struct flight *own = own_seq(en, next);
 		struct heard *h;

@@ -62,7 +62,7 @@ static int look_at_database(struct engine *en, bool told, struct err *e)
 		return NE_OK;
 	if (schema != en->d->schema_version)
 		TRY(devdb_reload(en->d, e));
-	TRY(engine_drop_tables(en, e));
+	TRY(coverage_prune(en->d, e));
 	en->schema_version = en->d->schema_version;
 	/* Ranges of a cut in flight speak of the tables as they were: begin as after a start. */
 	return engine_forget(en, e);

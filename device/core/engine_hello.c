@@ -69,8 +69,10 @@ int engine_answered(struct engine *en, const struct question *q, uint64_t head, 
 	/* A hint heard since the question was asked may be newer than the answer. */
 	if (head > en->head || q->head == en->head)
 		en->head = head;
+	TRY(engine_backfill(en, e));
 	en->check_at_ms = en->mono_ms + engine_jitter(en, en->cfg.check_ms);
-	if (en->at.full || en->at.cursor != head || en->at.cursor < en->hold)
+	if (en->at.full || en->at.cursor != head || en->at.cursor < en->hold || !en->welcomed ||
+	    en->backfill.table)
 		return NE_OK;
 	en->verified_wall_ms = en->now_ms;
 	TRY(devdb_set(en->d, "verified_ms", (int64_t)en->now_ms, e));
@@ -129,6 +131,7 @@ int engine_ask(struct engine *en, struct err *e)
 		en->check_at_ms = en->mono_ms + engine_jitter(en, en->cfg.check_ms);
 		engine_want_hello(en, 0);
 	}
+	TRY(engine_backfill(en, e));
 	TRY(want_answer(en, e));
 	/* Pages of a full pull are as new as what the welcome says is committed, or newer. */
 	if (!engine_behind(en) || (en->at.full && !en->welcomed))
@@ -270,13 +273,10 @@ static bool position_eq(const struct position *a, const struct position *b)
 static int welcome_term(struct engine *en, const struct question *q, const struct f_welcome *w,
 			bool *again, struct err *e)
 {
-	bool new_tables;
-
 	*again = false;
 	if (en->at.store && en->at.store != w->store)
 		return engine_begin_full(en, w->store, w->term, w->head, true, e);
-	TRY(engine_new_tables(en, &new_tables, e));
-	if (!en->at.store || new_tables)
+	if (!en->at.store)
 		return engine_begin_full(en, w->store, w->term, w->head, false, e);
 	if (en->at.term == w->term)
 		return NE_OK;

@@ -9,6 +9,7 @@
 #define NEAP_DEVICE_CORE_ENGINE_INTERNAL_H
 
 #include "device/core/apply.h"
+#include "device/core/coverage.h"
 #include "device/core/engine.h"
 #include "device/core/lost.h"
 #include "protocol/parts.h"
@@ -66,7 +67,9 @@ struct question {
 	bool clean; /* asked when nothing was pending nor in flight */
 	uint64_t nonce;
 	struct position at; /* as asked */
-	uint64_t upto;	    /* no newer rows were asked for; 0: all */
+	int64_t table;	    /* of one table alone: its id; 0 the stream */
+	uint64_t from;	    /* … the seq behind which, */
+	uint64_t upto;	    /* … and the one up to which rows were asked for */
 	uint64_t site;
 	uint64_t last_number; /* hello: newest given out when it was asked */
 	uint64_t head;	      /* the hint when it was asked */
@@ -109,6 +112,23 @@ struct verification {
 	uint64_t ask_at_ms;
 };
 
+/* A table that is pulled by itself, as neap_catchup has it (engine_backfill.c). */
+struct backfill {
+	int64_t table; /* its id; 0: none */
+	uint64_t from; /* how far it has come */
+	bool within;   /* the engine's token continues a seq of it */
+	bool reached;  /* it has come to where the stream was: what it lacks comes by that */
+	bool turn;     /* the last pull was for it, not for the stream */
+};
+
+/* Where the device stands once rows are applied. */
+struct progress {
+	struct position at;
+	uint64_t hold;
+	int64_t table; /* that is pulled by itself, 0: none, and how far it has come */
+	uint64_t from;
+};
+
 struct engine {
 	struct engine_config cfg;
 	struct devdb *d;
@@ -120,6 +140,7 @@ struct engine {
 	/* Durable. */
 	struct position at;
 	uint64_t hold;
+	struct backfill backfill;
 	bool opening;	/* a full pull begins: what the server is known to have is settled */
 	bool closing;	/* it ends: what it covered is settled */
 	bool save_lost; /* the full pull began with a reset: lost values are kept (P8) */
@@ -238,10 +259,6 @@ NEAP_CHECK int engine_adopt(struct engine *en, uint64_t store, uint64_t term, st
 /* Begins a full pull at `head`. `save`: it answers a reset. Own transaction. */
 NEAP_CHECK int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t head,
 				 bool save, struct err *e);
-/* True if a table that receives changes was never covered by a full pull in its present shape. */
-NEAP_CHECK int engine_new_tables(struct engine *en, bool *any, struct err *e);
-/* Tables that are gone or whose capture is broken miss changes: they will be pulled again. */
-NEAP_CHECK int engine_drop_tables(struct engine *en, struct err *e);
 /* A new random site: marks keep the old one, numbers start anew, all is forgotten. */
 NEAP_CHECK int engine_new_site(struct engine *en, struct err *e);
 
@@ -306,6 +323,22 @@ NEAP_CHECK int engine_ask_pull(struct engine *en, struct err *e);
 NEAP_CHECK int engine_on_page(struct engine *en, const struct f_page *p, struct err *e);
 NEAP_CHECK int engine_on_reset(struct engine *en, const struct f_reset *r, struct err *e);
 
+/* engine_backfill.c */
+/*
+ * Begins, goes on with or ends the pull of one table by itself, if one waits and the server's
+ * welcome was heard. Own transactions.
+ */
+NEAP_CHECK int engine_backfill(struct engine *en, struct err *e);
+/* Whether the next pull is for that table; if so engine_backfill_ask says what to ask. */
+bool engine_backfill_turn(struct engine *en);
+void engine_backfill_ask(struct engine *en, struct f_pull *p);
+/* While a page of it is asked for the cursor stays: rows in it would be older than here. */
+bool engine_backfill_holds(const struct engine *en);
+/* Whether a page is what was asked for, and is still to be had. */
+bool engine_backfill_answers(const struct engine *en, const struct f_page *p);
+NEAP_CHECK int engine_backfill_page(struct engine *en, const struct f_page *p,
+				    const struct rows *rows, uint64_t hold, struct err *e);
+
 /* engine_down.c */
 NEAP_CHECK int engine_on_change(struct engine *en, const struct f_change *c, struct slice plain,
 				struct err *e);
@@ -330,11 +363,11 @@ NEAP_CHECK int engine_settle_known(struct engine *en, struct err *e);
 /* At the end of a full pull, before its sweep: settles the sets that the pages covered. */
 NEAP_CHECK int engine_settle_covered(struct engine *en, struct err *e);
 /*
- * Applies rows in slices, each its own transaction. `first_hold` is stored with the first and
- * `at` with the last one, when both are durable.
+ * Applies rows in slices, each its own transaction. `to->hold` is stored with the first one, the
+ * rest of `to` with the last one; what of it is in `en` is so when it is durable.
  */
-NEAP_CHECK int engine_apply(struct engine *en, const struct rows *rows, const struct position *at,
-			    uint64_t hold, struct err *e);
+NEAP_CHECK int engine_apply(struct engine *en, const struct rows *rows, const struct progress *to,
+			    struct err *e);
 
 /* engine_up.c */
 NEAP_CHECK int engine_upload(struct engine *en, struct err *e);

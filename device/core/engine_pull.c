@@ -5,8 +5,8 @@
 
 bool engine_behind(const struct engine *en)
 {
-	return en->at.store &&
-	       (en->at.full || en->at.cursor < en->hold || en->at.cursor < en->head);
+	return en->at.store && (en->at.full || en->backfill.table || en->at.cursor < en->hold ||
+				en->at.cursor < en->head);
 }
 
 void engine_want_pull(struct engine *en, uint64_t ms)
@@ -17,45 +17,24 @@ void engine_want_pull(struct engine *en, uint64_t ms)
 		en->pull_at_ms = at;
 }
 
-/*
- * In a full pull: the next position at which a table lost its capture. Rows up to there the device
- * knew, later ones it never saw, so no page holds both. 0: there is none.
- */
-static int next_known(struct engine *en, uint64_t *upto, struct err *e)
-{
-	sqlite3_stmt *s;
-	bool row;
-
-	*upto = 0;
-	if (!en->at.full)
-		return NE_OK;
-	TRY(db_prepare(en->d->db,
-		       "SELECT min(known) FROM neap_catchup WHERE mode = 2 AND known > ?1", &s, e));
-	sqlite3_bind_int64(s, 1, (int64_t)en->at.cursor);
-	TRY(db_step(en->d->db, s, &row, e));
-	if (row)
-		*upto = (uint64_t)sqlite3_column_int64(s, 0);
-	sqlite3_reset(s);
-	return NE_OK;
-}
-
 int engine_ask_pull(struct engine *en, struct err *e)
 {
 	struct frame f = {.type = FRAME_PULL};
-	bool clean;
+	bool clean, alone = engine_backfill_turn(en);
 
 	TRY(engine_clean(en, &clean, e));
 	en->pull_at_ms = NEVER_MS;
 	engine_question_open(en, &en->pull, clean);
-	TRY(next_known(en, &en->pull.upto, e));
 	f.pull = (struct f_pull){
 		.nonce = en->pull.nonce,
 		.number = ++en->pull_number,
 		.at = en->at,
 		.token = buf_slice(&en->token),
 		.credit = PULL_CREDIT,
-		.upto = en->pull.upto,
 	};
+	en->pull.table = 0;
+	if (alone)
+		engine_backfill_ask(en, &f.pull);
 	return engine_publish(en, &f, e);
 }
 
@@ -143,20 +122,21 @@ static int finish_full(struct engine *en, struct err *e)
 	en->at = at;
 	en->dirty = true;
 	en->save_lost = false;
-	return NE_OK;
+	return coverage_look(en->d, e);
 }
 
 static int take_page(struct engine *en, const struct f_page *p, const struct rows *rows,
 		     struct err *e)
 {
 	struct question q = en->pull;
-	struct position at = en->at;
+	struct progress to = {.at = en->at, .hold = p->head > en->hold ? p->head : en->hold};
 
-	at.cursor = p->upto;
-	en->d->page_upto = q.upto;
-	int rc = engine_apply(en, rows, &at, p->head > en->hold ? p->head : en->hold, e);
-	en->d->page_upto = 0;
-	TRY(rc);
+	if (q.table) {
+		TRY(engine_backfill_page(en, p, rows, to.hold, e));
+	} else {
+		to.at.cursor = p->upto;
+		TRY(engine_apply(en, rows, &to, e));
+	}
 	/* Not before: a page that was not applied, as the app holds the lock, is asked for again.
 	 */
 	buf_clear(&en->token);
@@ -186,7 +166,8 @@ int engine_on_page(struct engine *en, const struct f_page *p, struct err *e)
 	}
 	if (p->store != en->at.store)
 		return engine_begin_full(en, p->store, p->term, p->head, true, e);
-	if (p->from != en->at.cursor || !position_eq(&q->at, &en->at)) {
+	if (!position_eq(&q->at, &en->at) ||
+	    (q->table ? !engine_backfill_answers(en, p) : p->from != en->at.cursor)) {
 		/* A broadcast moved the cursor meanwhile. */
 		engine_question_close(&en->pull);
 		buf_clear(&en->token);

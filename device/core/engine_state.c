@@ -98,6 +98,8 @@ int engine_forget(struct engine *en, struct err *e)
 	parts_free(en->parts);
 	en->parts = NULL;
 	buf_clear(&en->token);
+	en->backfill = (struct backfill){0};
+	en->d->seen_table = 0;
 	en->head = 0;
 	en->odd = (struct f_head){0};
 	en->welcomed = en->quiet = false;
@@ -127,115 +129,6 @@ int engine_adopt(struct engine *en, uint64_t store, uint64_t term, struct err *e
 	return engine_forget(en, e);
 }
 
-/* Ids of the shapes that can take changes, in hexadecimal, as neap_meta keeps them. */
-static int put_shapes(struct engine *en, struct buf *out)
-{
-	for (size_t i = 0; i < en->d->n_table; i++) {
-		const struct shape *s = &en->d->table[i].shape;
-
-		if (!en->d->table[i].capture_ok)
-			continue;
-		if (s->kind != SHAPE_MERGE || s->direction == DIR_UP)
-			continue;
-		for (size_t k = 0; k < sizeof(s->id.at); k++)
-			TRY(buf_printf(out, "%02x", s->id.at[k]));
-	}
-	return NE_OK;
-}
-
-enum { SHAPES_TEXT = LIMIT_TABLES * 16, SHAPE_TEXT = 16 };
-
-static bool covers(const struct buf *pulled, const uint8_t *id)
-{
-	for (size_t i = 0; i + SHAPE_TEXT <= pulled->len; i += SHAPE_TEXT) {
-		if (!memcmp(pulled->at + i, id, SHAPE_TEXT))
-			return true;
-	}
-	return false;
-}
-
-/* A table that was gone or without capture, and is in order again. */
-static int catchup_waits(struct engine *en, bool *any, struct err *e)
-{
-	for (size_t i = 0; i < en->d->n_table && !*any; i++) {
-		sqlite3_stmt *s;
-
-		if (!en->d->table[i].capture_ok)
-			continue;
-		TRY(db_prepare(en->d->db,
-			       "SELECT 1 FROM neap_catchup WHERE table_id = ?1 AND NOT begun", &s,
-			       e));
-		sqlite3_bind_int64(s, 1, en->d->table[i].id);
-		TRY(db_step(en->d->db, s, any, e));
-		sqlite3_reset(s);
-	}
-	return NE_OK;
-}
-
-int engine_new_tables(struct engine *en, bool *any, struct err *e)
-{
-	struct buf now = {.max = SHAPES_TEXT + 1}, pulled = {.max = SHAPES_TEXT + 1};
-	int rc = put_shapes(en, &now);
-
-	*any = false;
-	if (en->cfg.broken.no_repull) {
-		buf_free(&now);
-		return rc;
-	}
-	if (!rc)
-		rc = devdb_get_text(en->d, "pulled", &pulled, e);
-	for (size_t i = 0; !rc && i + SHAPE_TEXT <= now.len; i += SHAPE_TEXT)
-		*any |= !covers(&pulled, now.at + i);
-	if (!rc)
-		rc = catchup_waits(en, any, e);
-	buf_free(&now);
-	buf_free(&pulled);
-	return rc;
-}
-
-/* Leaves in `pulled` only what is in `now`. */
-static void keep_common(struct buf *pulled, const struct buf *now)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i + SHAPE_TEXT <= pulled->len; i += SHAPE_TEXT) {
-		if (!covers(now, pulled->at + i))
-			continue;
-		memmove(pulled->at + n, pulled->at + i, SHAPE_TEXT);
-		n += SHAPE_TEXT;
-	}
-	pulled->len = n;
-}
-
-int engine_drop_tables(struct engine *en, struct err *e)
-{
-	struct buf now = {.max = SHAPES_TEXT + 1}, pulled = {.max = SHAPES_TEXT + 1};
-	int rc = put_shapes(en, &now);
-	size_t before;
-
-	if (!rc)
-		rc = devdb_get_text(en->d, "pulled", &pulled, e);
-	before = pulled.len;
-	if (!rc)
-		keep_common(&pulled, &now);
-	if (!rc && pulled.len != before)
-		rc = devdb_set_text(en->d, "pulled", buf_slice(&pulled), e);
-	buf_free(&now);
-	buf_free(&pulled);
-	return rc;
-}
-
-static int set_pulled(struct engine *en, struct err *e)
-{
-	struct buf now = {.max = SHAPES_TEXT + 1};
-	int rc = put_shapes(en, &now);
-
-	if (!rc)
-		rc = devdb_set_text(en->d, "pulled", buf_slice(&now), e);
-	buf_free(&now);
-	return rc;
-}
-
 /* What was known when capture was lost says nothing of another store, or another past. */
 static int begin_catchup(struct engine *en, bool save, struct err *e)
 {
@@ -262,11 +155,12 @@ int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t
 	TRY(aware_full_begins(en->d, save, e));
 	TRY(engine_put_position(en, &at, 0, e));
 	TRY(devdb_set(en->d, "full", save ? FULL_SAVES : FULL_PLAIN, e));
-	TRY(set_pulled(en, e));
+	TRY(coverage_all(en->d, e));
 	/* Append rows that were acknowledged may be gone, too. */
 	if (save && (store != en->at.store || term != en->at.term))
 		TRY(lost_begin(en->d, e));
 	TRY(begin_catchup(en, save, e));
+	TRY(coverage_look(en->d, e));
 	TRY(apply_full_begin(en->d, e));
 	TRY(devdb_commit(en->d, e));
 	en->at = at;

@@ -117,13 +117,12 @@ static void add_silent(const struct engine *en, struct engine_status *out)
 }
 
 /* Capture is in order again, and what it missed is being looked for. */
-static int add_comparing(struct engine *en, struct engine_status *out, struct err *e)
+static void add_comparing(const struct engine *en, struct engine_status *out)
 {
 	for (size_t i = 0; i < en->d->n_table && !out->comparing; i++) {
 		const struct tracked *t = &en->d->table[i];
-		int64_t known;
 
-		TRY(devdb_comparing(en->d, t->id, &out->comparing, &known, e));
+		out->comparing = t->comparing;
 		if (out->comparing)
 			add_text(out, "comparing", NE_CAPTURE,
 				 "nothing to do but to sync: what it missed is sent then",
@@ -131,7 +130,6 @@ static int add_comparing(struct engine *en, struct engine_status *out, struct er
 				 "server",
 				 (int)t->shape.name.len, (const char *)t->shape.name.at);
 	}
-	return NE_OK;
 }
 
 /* The newest one of them tells why. */
@@ -231,7 +229,7 @@ static int find_troubles(struct engine *en, struct engine_status *out, struct er
 {
 	add_capture(en, out);
 	if (!out->n_trouble) /* a sync waits for that, not for people to track a table */
-		TRY(add_comparing(en, out, e));
+		add_comparing(en, out);
 	add_locked(en, out);
 	if (en->problem)
 		add_problem(en, out);

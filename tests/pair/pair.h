@@ -57,7 +57,7 @@ struct pair {
 	struct buf retained; /* the head */
 	uint64_t random, wall_ms, mono_ms;
 	uint64_t pull_frames; /* pulls sent by devices */
-	uint64_t page_rows;   /* rows in pages */
+	uint64_t page_bytes;  /* of rows in pages */
 	uint64_t refusals;    /* sets refused */
 	uint64_t welcomes;    /* that reached a device */
 	uint64_t questions;   /* verifies sent by devices */
@@ -310,6 +310,7 @@ static inline void pair_watch(struct pair *p, struct slice plain)
 
 	if (!frame_decode(plain, &a, &f, &p->e)) {
 		p->pull_frames += f.type == FRAME_PULL;
+		p->page_bytes += f.type == FRAME_PAGE ? f.page.rows.len : 0;
 		p->refusals += f.type == FRAME_REFUSE;
 		p->welcomes += f.type == FRAME_WELCOME;
 		p->questions += f.type == FRAME_VERIFY;
