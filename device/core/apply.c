@@ -286,6 +286,10 @@ static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, st
 	TRY(find_row(w, &w->pending.row_exists, e));
 	TRY(work_read_marks(w, e));
 	TRY(look_parked(w, e));
+	if (w->tg.compare_up && !w->parked) {
+		TRY(default_no_values(w, e));
+		return compare_up(w, e);
+	}
 	if (w->tg.compare && !w->parked) {
 		TRY(default_no_values(w, e));
 		return compare_row(w, e);
@@ -333,8 +337,10 @@ static int apply_table(struct devdb *d, const struct table_rows *rows, enum appl
 	int64_t mode = 0;
 	int rc;
 
-	if (!t || t->shape.kind != SHAPE_MERGE || t->shape.direction == DIR_UP ||
-	    rows->shape->kind != SHAPE_MERGE)
+	if (!t || t->shape.kind != SHAPE_MERGE || rows->shape->kind != SHAPE_MERGE)
+		return NE_OK;
+	/* One that only goes up is looked at while its own pull compares it. */
+	if (t->shape.direction == DIR_UP && (!t->comparing || t->id != d->seen_table))
 		return NE_OK;
 	w = calloc(1, sizeof(*w));
 	if (!w)
@@ -355,6 +361,7 @@ static int apply_table(struct devdb *d, const struct table_rows *rows, enum appl
 		if (what == APPLYING_REPAIR)
 			w->tg.lost_reason = CONFLICT_REPAIRED;
 		w->tg.compare = t->comparing && d->page_upto && t->known >= (int64_t)d->page_upto;
+		w->tg.compare_up = t->shape.direction == DIR_UP;
 		w->tg.compare_own = t->comparing && t->known > 0 && !w->tg.compare;
 		if (map_columns(w, rows->shape))
 			rc = apply_all(w, rows, e);

@@ -150,6 +150,21 @@ int compare_own(struct work *w, struct err *e)
 	return any ? work_read_marks(w, e) : NE_OK;
 }
 
+int compare_up(struct work *w, struct err *e)
+{
+	/* A row of others with this key is theirs to delete. */
+	bool own = w->row.exist_reg.site == w->tg.d->site;
+
+	if (w->row.exist != EXIST_ALIVE)
+		return NE_OK;
+	if (!w->pending.row_exists)
+		return w->pending.has_exist || !own ? NE_OK
+						    : mark(&w->tg, w->image.key, MARK_EXIST, e);
+	if (!w->pending.has_exist)
+		TRY(compare_cells(w, e));
+	return seen_note(&w->tg, &w->image, e);
+}
+
 int compare_unseen(struct target *tg, const struct val *key, struct err *e)
 {
 	return mark(tg, key, MARK_EXIST, e);

@@ -254,7 +254,7 @@ static int sweep_table(struct devdb *d, struct tracked *t, bool save, struct uns
 		return NE_OK;
 	TRY(target_open(&tg, d, t, out, e));
 	tg.save_lost = save || t->comparing;
-	tg.compare = t->comparing && t->known >= 0;
+	tg.compare = t->comparing && (t->known >= 0 || t->shape.direction == DIR_UP);
 	TRY(find_unseen(&tg, u, e));
 	if (!u->n)
 		return NE_OK;
@@ -274,7 +274,7 @@ static int end_table(struct devdb *d, struct tracked *t, struct applied *out, bo
 	int rc = u ? devdb_get(d, "full", &mode, e) : err_set(e, NE_MEMORY, "no memory");
 
 	*more = false;
-	if (!rc && tracked_receives(t)) {
+	if (!rc && tracked_pulls(t)) {
 		u->n = 0;
 		u->arena = (struct arena){.max = SWEEP_MEMORY};
 		rc = sweep_table(d, t, mode == 2, u, out, e);
@@ -309,7 +309,8 @@ int apply_full_end(struct devdb *d, struct applied *out, bool *more, struct err 
 	*out = (struct applied){0};
 	*more = false;
 	for (size_t i = 0; !*more && i < d->n_table; i++)
-		TRY(end_table(d, &d->table[i], out, more, e));
+		if (tracked_receives(&d->table[i]))
+			TRY(end_table(d, &d->table[i], out, more, e));
 	for (size_t i = 0; !*more && i < d->n_table; i++)
 		TRY(apply_seen_forget(d, d->table[i].id, e));
 	return *more ? NE_OK : db_exec(d->db, "DELETE FROM neap_seen", e);

@@ -30,6 +30,7 @@ struct target {
 	bool note_seen; /* a full pull: remember the keys */
 	bool compare; /* … of a table that lost its capture: rows are what was known before it */
 	bool compare_own; /* … rows newer than that: only what this site wrote was known */
+	bool compare_up;  /* … of a table that only goes up: nothing is written to it */
 	bool save_lost;	  /* … that answers a reset, or a repair: keep what is overwritten (P8) */
 	const char *lost_reason; /* … why it is overwritten */
 	struct applied *out;
@@ -132,6 +133,8 @@ NEAP_CHECK int keep_refused(struct work *w, bool *again, struct err *e);
 NEAP_CHECK int compare_row(struct work *w, struct err *e);
 /* The same of a row that changed since, where its registers are of our own writes. */
 NEAP_CHECK int compare_own(struct work *w, struct err *e);
+/* The same of a table that only goes up: what others wrote is neither known nor taken. */
+NEAP_CHECK int compare_up(struct work *w, struct err *e);
 /* Marks a row that the server does not have as an insert. */
 NEAP_CHECK int compare_unseen(struct target *tg, const struct val *key, struct err *e);
 /* … as one that gives way to any other, as if it were in the table before it was tracked. */

@@ -54,11 +54,11 @@ static int save(struct devdb *d, struct buf *ids, int rc, struct err *e)
 	return rc;
 }
 
-/* Of the tables that can take changes. */
+/* Of the tables that are pulled. */
 static int put_all(struct devdb *d, struct buf *out)
 {
 	for (size_t i = 0; i < d->n_table; i++) {
-		if (tracked_receives(&d->table[i]))
+		if (tracked_pulls(&d->table[i]))
 			TRY(put_id(out, d->table[i].shape.id));
 	}
 	return NE_OK;
@@ -79,7 +79,7 @@ static int look_at(struct devdb *d, struct tracked *t, const struct buf *ids, st
 		t->known = sqlite3_column_int64(s, 1);
 	}
 	sqlite3_reset(s);
-	if (!tracked_receives(t) || d->broken.no_repull)
+	if (!tracked_pulls(t) || d->broken.no_repull)
 		return NE_OK;
 	if (has(ids, t->shape.id, &covered))
 		return err_set(e, NE_MEMORY, "no memory to look at a table");

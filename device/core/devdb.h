@@ -72,6 +72,12 @@ static inline bool tracked_receives(const struct tracked *t)
 {
 	return t->shape.kind == SHAPE_MERGE && t->shape.direction != DIR_UP && t->capture_ok;
 }
+/* Whether it is ever pulled: also one that only goes up, to be compared after a lost capture. */
+static inline bool tracked_pulls(const struct tracked *t)
+{
+	return tracked_receives(t) ||
+	       (t->shape.kind == SHAPE_MERGE && t->comparing && t->capture_ok);
+}
 
 struct devdb {
 	struct db *db;

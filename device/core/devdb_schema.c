@@ -480,12 +480,9 @@ static int take_rebuilt(struct look *l, struct err *e)
 		TRY(mark_missing(l, e));
 		TRY(mark_new_columns(l, e));
 	}
-	/* What only goes up is never compared: others' rows of it are not here. */
-	if (l->now.kind == SHAPE_MERGE && l->now.direction == DIR_UP)
-		TRY(mark_all_rows(l, capture_clock_sql, e));
 	TRY(capture_install(l->d->db, &l->now, l->t->id, l->t->marks, e));
 	TRY(store_shape(l, e));
-	if (l->now.kind != SHAPE_MERGE || l->now.direction == DIR_UP)
+	if (l->now.kind != SHAPE_MERGE)
 		return NE_OK;
 	return coverage_want(l->d, l->t->id, l->known_as,
 			     is_captured(l) ? CATCHUP_COMPARE : CATCHUP_PULL, e);
@@ -500,7 +497,7 @@ static int take_anew(struct look *l, struct err *e)
 static int gone(struct look *l, struct err *e)
 {
 	broken(l->t, *l->why ? l->why : "the table is gone, or is not what Neap can sync any more");
-	if (l->t->shape.kind != SHAPE_MERGE || l->t->shape.direction != DIR_BOTH)
+	if (l->t->shape.kind != SHAPE_MERGE || l->t->shape.direction == DIR_DOWN)
 		return NE_OK;
 	/* What comes meanwhile is not applied: known is how far it had come. */
 	return coverage_want(l->d, l->t->id, l->known_as, CATCHUP_COMPARE, e);

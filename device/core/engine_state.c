@@ -132,10 +132,12 @@ int engine_adopt(struct engine *en, uint64_t store, uint64_t term, struct err *e
 /* What was known when capture was lost says nothing of another store, or another past. */
 static int begin_catchup(struct engine *en, bool save, struct err *e)
 {
-	if (save)
-		TRY(db_exec(en->d->db, "UPDATE neap_catchup SET known = -1", e));
+	TRY(db_exec(en->d->db,
+		    save ? "UPDATE neap_catchup SET begun = 0, known = -1"
+			 : "UPDATE neap_catchup SET begun = 0",
+		    e));
 	for (size_t i = 0; i < en->d->n_table; i++) {
-		if (en->d->table[i].capture_ok)
+		if (tracked_receives(&en->d->table[i]))
 			TRY(db_execf(en->d->db, e,
 				     "UPDATE neap_catchup SET begun = 1 WHERE table_id = %lld",
 				     (long long)en->d->table[i].id));

@@ -426,6 +426,42 @@ static void test_dropped_and_created_again(void **state)
 	pair_free(p);
 }
 
+/* What only goes up takes nothing of others, and is compared as well. */
+static void test_rebuilt_table_that_only_goes_up(void **state)
+{
+	(void)state;
+	struct pair *p = pair_new();
+	struct track_options up = {.direction = DIR_UP, .priority = 5};
+	const char registers[] = "SELECT k0, stamp, site FROM neap_r1 WHERE k0 < 3";
+	char before[200];
+	int a = pair_device(p, table), b = pair_device(p, table);
+
+	PAIR_OK(p, track_table(engine_devdb(p->dev[a].en), "t", &up, &p->e));
+	pair_track(p, b, "t", false);
+	pair_app(p, a,
+		 "INSERT INTO t VALUES(1, 'x', 'x'), (2, 'x', 'x'), (3, 'x', 'x'), (4, 'x', "
+		 "'x')");
+	pair_sync_all(p);
+	pair_app(p, b, "INSERT INTO t VALUES(9, 'theirs', 9); UPDATE t SET b = 'b' WHERE id = 4");
+	pair_sync_all(p);
+	snprintf(before, sizeof before, "%s", pair_server(p, registers));
+	pair_close_engine(p, a);
+	migrate(p, a, same, all, unseen);
+	pair_app(p, a, "UPDATE t SET b = 'seen' WHERE id = 1");
+	pair_open_engine(p, a);
+	assert_int_equal(pair_status(p, a).problem, NE_CAPTURE);
+	pair_sync_all(p);
+	assert_string_equal(pair_show(p, a, rows), "1|x|seen,2|unseen|x,4|x|x,5|unseen|NULL");
+	assert_string_equal(pair_server(p, server),
+			    "1|x|seen,2|unseen|x,4|x|x,5|unseen|NULL,9|theirs|9");
+	assert_string_equal(pair_show(p, b, rows),
+			    "1|x|seen,2|unseen|x,4|x|x,5|unseen|NULL,9|theirs|9");
+	/* What was as the server has it did not go up again. */
+	assert_string_equal(pair_server(p, registers), before);
+	assert_int_equal(pair_status(p, a).problem, NE_OK);
+	pair_free(p);
+}
+
 /* VACUUM changes rowids of tables without an INTEGER PRIMARY KEY: nothing of ours depends on it. */
 static void test_vacuum(void **state)
 {
@@ -471,6 +507,7 @@ int main(void)
 		cmocka_unit_test(test_renamed_table),
 		cmocka_unit_test(test_another_key),
 		cmocka_unit_test(test_dropped_and_created_again),
+		cmocka_unit_test(test_rebuilt_table_that_only_goes_up),
 		cmocka_unit_test(test_vacuum),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
