@@ -28,9 +28,10 @@ enum { PAIR_DEVICES = 4, PAIR_QUEUE = 4096, PAIR_STEPS = 20000 };
 struct pair_device {
 	bool used, link;
 	char path[96], name[16];
-	const char *vfs;  /* of engine and app; NULL: the default */
-	int64_t wrong_ms; /* its clock less the right one */
-	size_t set_rows;  /* of a set, at most; 0: as many as there may be */
+	const char *vfs;       /* of engine and app; NULL: the default */
+	int64_t wrong_ms;      /* its clock less the right one */
+	size_t set_rows;       /* of a set, at most; 0: as many as there may be */
+	bool may_fail, failed; /* a step that fails is noted, and the last one */
 	struct engine *en;
 	sqlite3 *app;
 	struct actions acts;
@@ -199,6 +200,10 @@ static inline void pair_step(struct pair *p, int i, struct event ev)
 	int rc = engine_step(d->en, &ev, &d->acts, &p->e);
 	if (rc == NE_BUSY)
 		return;
+	if (rc && d->may_fail) {
+		d->failed = true;
+		return;
+	}
 	PAIR_OK(p, rc);
 	size_t bytes = 0;
 	for (size_t k = 0; k < d->acts.n; k++) {
