@@ -34,7 +34,7 @@ static const char schema_sql[] =
 	"CREATE TABLE neap_ask(table_id INTEGER PRIMARY KEY, stage INTEGER NOT NULL,"
 	" at INTEGER NOT NULL, salt INTEGER NOT NULL, key BLOB NOT NULL);"
 	"CREATE TABLE neap_catchup(table_id INTEGER PRIMARY KEY, mode INTEGER NOT NULL,"
-	" known INTEGER NOT NULL, begun INTEGER NOT NULL, cursor INTEGER NOT NULL);"
+	" known INTEGER NOT NULL, begun INTEGER NOT NULL, cursor INTEGER NOT NULL DEFAULT 0);"
 	"CREATE TABLE neap_hash(table_id INTEGER NOT NULL, hash INTEGER NOT NULL,"
 	" PRIMARY KEY(table_id, hash)) WITHOUT ROWID;"
 	"CREATE TABLE neap_identity(table_id INTEGER NOT NULL, kind INTEGER NOT NULL,"
