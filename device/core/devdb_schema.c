@@ -6,6 +6,7 @@
 
 #include "device/core/capture.h"
 #include "device/core/coverage.h"
+#include "device/core/lost.h"
 #include "device/core/track.h"
 
 enum { SQL_MAX_BYTES = 4 << 20, SHAPE_MAX_BYTES = 1 << 20 };
@@ -470,10 +471,6 @@ static bool goes_by_number(const struct look *l)
 
 static int take_rebuilt(struct look *l, struct err *e)
 {
-	if (goes_by_number(l)) {
-		broken(l->t, "its triggers are missing: which rows they missed is not known");
-		return NE_OK;
-	}
 	if (is_captured(l)) {
 		TRY(move_marks(l, e));
 		TRY(mark_again(l, e));
@@ -482,10 +479,13 @@ static int take_rebuilt(struct look *l, struct err *e)
 	}
 	TRY(capture_install(l->d->db, &l->now, l->t->id, l->t->marks, e));
 	TRY(store_shape(l, e));
-	if (l->now.kind != SHAPE_MERGE)
+	if (goes_by_number(l))
+		TRY(lost_begin_table(l->d, l->t, e));
+	else if (l->now.kind != SHAPE_MERGE)
 		return NE_OK;
 	return coverage_want(l->d, l->t->id, l->known_as,
-			     is_captured(l) ? CATCHUP_COMPARE : CATCHUP_PULL, e);
+			     is_captured(l) || goes_by_number(l) ? CATCHUP_COMPARE : CATCHUP_PULL,
+			     e);
 }
 
 /* Another key: other rows. What was marked of the old ones means nothing any more. */

@@ -22,8 +22,8 @@ bool devdb_name_eq(struct slice a, struct slice b); /* ASCII case folded */
  *   RAISE, which may have hidden rows from ours, the table is to be compared.
  * - The key is another one: another table; it is tracked anew.
  * - The table is gone, or cannot be synced any more: t->capture_ok is false until it is back, and
- *   then it is compared. So is an append table whose rows go by numbers given at capture, until
- *   `neap track` takes what is there as new: which rows it missed cannot be known.
+ *   then it is compared. An append table whose rows go by numbers given at capture is so by
+ *   asking the server which keys it has (lost.h).
  */
 NEAP_CHECK int devdb_check_table(struct devdb *d, struct tracked *t, struct err *e);
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "device/core/coverage.h"
 #include "device/core/identity.h"
 #include "protocol/ranges.h"
 
@@ -43,13 +44,14 @@ static int take_back_numbers(struct devdb *d, const struct tracked *t, struct er
 		t->marks, t->marks, (long long)t->id, RANGE_LOST, (long long)t->id, RANGE_LOST);
 }
 
-static int begin_table(struct devdb *d, const struct tracked *t, struct err *e)
+int lost_begin_table(struct devdb *d, const struct tracked *t, struct err *e)
 {
 	struct lost_state s = {.table = t->id, .stage = LOST_NUMBERS};
 
 	if (t->shape.key_is_number)
 		s = (struct lost_state){.table = t->id, .stage = LOST_KEYS, .at = INT64_MIN};
 	TRY(take_back_numbers(d, t, e));
+	TRY(db_execf(d->db, e, "DELETE FROM neap_hash WHERE table_id = %lld", (long long)t->id));
 	TRY(lost_put(d, &s, e));
 	/* When it was acknowledged says nothing any more: what the server has is noted anew. */
 	return policy_keeps(&t->policy)
@@ -63,10 +65,9 @@ int lost_begin(struct devdb *d, struct err *e)
 	if (d->broken.no_ask)
 		return NE_OK;
 	TRY(db_execf(d->db, e, "DELETE FROM neap_lost WHERE kind = %d", RANGE_KEYS));
-	TRY(db_exec(d->db, "DELETE FROM neap_hash", e));
 	for (size_t i = 0; i < d->n_table; i++) {
 		if (d->table[i].shape.kind == SHAPE_APPEND)
-			TRY(begin_table(d, &d->table[i], e));
+			TRY(lost_begin_table(d, &d->table[i], e));
 	}
 	return NE_OK;
 }
@@ -79,8 +80,12 @@ int lost_put(struct devdb *d, const struct lost_state *x, struct err *e)
 	if (x->stage == LOST_DONE) {
 		TRY(db_execf(d->db, e, "DELETE FROM neap_hash WHERE table_id = %lld",
 			     (long long)x->table));
-		return db_execf(d->db, e, "DELETE FROM neap_ask WHERE table_id = %lld",
-				(long long)x->table);
+		TRY(db_execf(d->db, e, "DELETE FROM neap_ask WHERE table_id = %lld",
+			     (long long)x->table));
+		/* If its capture was lost, it was compared by that. */
+		TRY(db_execf(d->db, e, "DELETE FROM neap_catchup WHERE table_id = %lld",
+			     (long long)x->table));
+		return coverage_look(d, e);
 	}
 	TRY(db_prepare(d->db,
 		       "INSERT OR REPLACE INTO neap_ask(table_id, stage, at, salt, key) "

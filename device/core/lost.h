@@ -20,6 +20,12 @@
 /* Begins to ask about every append table, in the caller's transaction; no set is in flight. */
 NEAP_CHECK int lost_begin(struct devdb *d, struct err *e);
 
+/*
+ * The same of one table whose rows go by numbers given at capture, and whose capture was lost: a
+ * row without a number was acknowledged, or is new, and only the server can tell.
+ */
+NEAP_CHECK int lost_begin_table(struct devdb *d, const struct tracked *t, struct err *e);
+
 /* Whether a table is yet to be asked about; one without capture waits until it has it again. */
 NEAP_CHECK int lost_any(struct devdb *d, bool *any, struct err *e);
 

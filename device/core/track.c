@@ -244,15 +244,6 @@ int track_replaced(struct devdb *d, struct tracked *t, const struct shape *now, 
 	return rc;
 }
 
-/* Rows whose numbers were missed: what the table holds and has no number is taken as new. */
-static int number_after_loss(struct tracking *t, struct err *e)
-{
-	if (t->shape.kind != SHAPE_APPEND || t->shape.key_is_number)
-		return NE_OK;
-	TRY(db_execf(t->d->db, e, "DELETE FROM main.\"%s\"", t->marks));
-	return number_all(t, e);
-}
-
 static int track_again(struct tracking *t, const struct tracked *old, struct err *e)
 {
 	if (is_new_kind(&t->shape, &old->shape)) {
@@ -266,8 +257,6 @@ static int track_again(struct tracking *t, const struct tracked *old, struct err
 		TRY(keep_forget(t->d, old, e));
 	if (t->shape.direction == DIR_DOWN)
 		TRY(db_execf(t->d->db, e, "DELETE FROM main.\"%s\"", t->marks));
-	else if (!old->capture_ok)
-		TRY(number_after_loss(t, e));
 	return capture_install(t->d->db, &t->shape, t->id, t->marks, e);
 }
 

@@ -462,6 +462,64 @@ static void test_rebuilt_table_that_only_goes_up(void **state)
 	pair_free(p);
 }
 
+static void append_rebuilt(size_t messages, bool ran)
+{
+	struct pair *p = pair_new();
+	int a = pair_device(p, "CREATE TABLE log(id TEXT PRIMARY KEY, v)");
+
+	pair_track(p, a, "log", true);
+	pair_app(p, a,
+		 "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO "
+		 "log SELECT printf('k%05d', i), i FROM n");
+	pair_sync(p, a);
+	pair_app(p, a, "INSERT INTO log VALUES('pending', 1), ('taken back', 2)");
+	if (messages) {
+		pair_step(p, a, (struct event){.type = EV_LOCAL});
+		pair_run(p, messages - 1);
+	}
+	if (!ran)
+		pair_close_engine(p, a);
+	pair_app(
+		p, a,
+		"BEGIN; CREATE TABLE neu(id TEXT PRIMARY KEY, v, w); INSERT INTO neu SELECT *, 0 "
+		"FROM "
+		"log ORDER BY id DESC; DROP TABLE log; ALTER TABLE neu RENAME TO log; INSERT INTO "
+		"log VALUES('unseen', 3, 3); DELETE FROM log WHERE id IN ('k00007', 'taken back'); "
+		"UPDATE log SET v = 'local' WHERE id = 'k00008'; COMMIT");
+	if (!ran)
+		pair_open_engine(p, a);
+	else
+		pair_step(p, a, (struct event){.type = EV_LOCAL});
+	assert_true(pair_status(p, a).comparing);
+	pair_app(p, a, "INSERT INTO log VALUES('seen', 4, 4)");
+	pair_sync(p, a);
+	assert_int_equal(p->refusals, 0);
+	assert_int_equal(pair_status(p, a).problem, NE_OK);
+	/* Each once: what the server had was recognised, though its numbers were forgotten. */
+	assert_string_equal(pair_server(p, "SELECT count(*) - count(DISTINCT id), count(*) > 3002, "
+					   "sum(id IN ('pending', 'unseen', 'seen')) FROM log"),
+			    "0|1|3");
+	assert_string_equal(pair_server(p, "SELECT v FROM log WHERE id IN ('k00007', 'k00008') "
+					   "ORDER BY id"),
+			    "7,8");
+	assert_string_equal(pair_show(p, a,
+				      "SELECT (SELECT count(*) FROM neap_m1), (SELECT "
+				      "count(*) FROM neap_ask), (SELECT count(*) FROM "
+				      "neap_hash), (SELECT count(*) FROM neap_catchup)"),
+			    "0|0|0|0");
+	pair_free(p);
+}
+
+/* With a key that is no number the server is asked which of its rows it has. */
+static void test_rebuilt_append_table(void **state)
+{
+	(void)state;
+	for (size_t messages = 0; messages < 6; messages++) {
+		append_rebuilt(messages, true);
+		append_rebuilt(messages, false);
+	}
+}
+
 /* VACUUM changes rowids of tables without an INTEGER PRIMARY KEY: nothing of ours depends on it. */
 static void test_vacuum(void **state)
 {
@@ -508,6 +566,7 @@ int main(void)
 		cmocka_unit_test(test_another_key),
 		cmocka_unit_test(test_dropped_and_created_again),
 		cmocka_unit_test(test_rebuilt_table_that_only_goes_up),
+		cmocka_unit_test(test_rebuilt_append_table),
 		cmocka_unit_test(test_vacuum),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
