@@ -125,25 +125,13 @@ static int begin_table(struct engine *en, struct tracked *t, struct err *e)
 	return NE_OK;
 }
 
-static int cannot(struct engine *en, const struct tracked *t, enum verify_outcome *why,
-		  struct err *e)
+static enum verify_outcome cannot(const struct tracked *t)
 {
-	bool comparing;
-	int64_t known;
-
-	*why = VERIFY_WAITS;
-	if (!t) {
-		*why = VERIFY_CAPTURE;
-		return NE_OK;
-	}
-	TRY(devdb_comparing(en->d, t->id, &comparing, &known, e));
-	if (!t->capture_ok || comparing)
-		*why = VERIFY_CAPTURE;
-	else if (t->shape.kind == SHAPE_APPEND)
-		*why = VERIFY_APPEND;
-	else if (t->shape.direction == DIR_UP)
-		*why = VERIFY_UP;
-	return NE_OK;
+	if (!t || !t->capture_ok || t->comparing)
+		return VERIFY_CAPTURE;
+	if (t->shape.kind == SHAPE_APPEND)
+		return VERIFY_APPEND;
+	return t->shape.direction == DIR_UP ? VERIFY_UP : VERIFY_WAITS;
 }
 
 /* A table that is yet to be pulled does not hold what the server has. */
@@ -165,9 +153,8 @@ static int next_table(struct engine *en, struct tracked **out, struct err *e)
 
 	while (v->report.at < v->report.n) {
 		struct tracked *t = find_table(en, v->table[v->report.at]);
-		enum verify_outcome why;
+		enum verify_outcome why = cannot(t);
 
-		TRY(cannot(en, t, &why, e));
 		if (why != VERIFY_WAITS) {
 			TRY(end_table(en, why, e));
 			continue;
