@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "device/core/coverage.h"
 #include "device/core/testing.h"
 
 /* Far above what triggers stamp in this test, and far below. */
@@ -475,6 +476,7 @@ static void test_parked_row_that_the_server_lacks_goes(void **state)
 	test_cell(&in, 0, test_text("x"), 5, 7);
 	assert_int_equal(apply(&in, false).parked, 1);
 	test_sql(&db, "INSERT INTO neap_catchup(table_id, mode, known, begun) VALUES(1, 2, 9, 1)");
+	assert_int_equal(coverage_look(d, &e), NE_OK);
 	assert_int_equal(apply_full_begin(d, &e), NE_OK);
 	assert_string_equal(test_query(&db, "SELECT count(*) FROM neap_parked"), "1");
 	test_row(&page, s, test_int(1), EXIST_ALIVE, 5, 7);
