@@ -4,11 +4,13 @@
  * while the others go on (engine_backfill.c). So is a table whose capture was lost, which is
  * compared.
  *
- * neap_meta's `pulled` has the ids of the shapes that a pull from 0 covered or has begun to cover;
- * neap_catchup(table_id, mode, known, begun, cursor) the tables that are to be pulled whether
- * covered or not, and the ones whose pull has begun: known   of a table that lost its capture: rows
- * up to that seq were here; -1: positions of that time mean nothing any more begun   the pull that
- * covers it is under way: its own, or a full one cursor  how far its own has come
+ * neap_meta's `pulled` has the ids of the shapes that a pull from 0 covered or has begun to cover.
+ * neap_catchup(table_id, mode, known, begun, cursor) has the tables that are to be pulled whether
+ * covered or not, and the ones whose pull has begun:
+ * - known: of a table that lost its capture: rows up to that seq were here. -1: positions of that
+ *   time mean nothing any more.
+ * - begun: the pull that covers it is under way: its own, or a full one.
+ * - cursor: how far its own has come.
  */
 #ifndef NEAP_DEVICE_CORE_COVERAGE_H
 #define NEAP_DEVICE_CORE_COVERAGE_H
