@@ -46,6 +46,7 @@ struct position {
 	uint64_t store; /* random id of the data store, never 0 */
 	uint64_t term;	/* random id of the committer's term, never 0 */
 	uint64_t cursor;
+	uint64_t hold; /* rows here may be as new as that seq, which pages brought */
 	bool full;     /* a full pull is under way … */
 	uint64_t base; /* … that began at this head */
 };

@@ -67,6 +67,7 @@ static int get_position(struct reader *r, struct position *p)
 	TRY(get(r, &p->store));
 	TRY(get(r, &p->term));
 	TRY(get(r, &p->cursor));
+	TRY(get(r, &p->hold));
 	TRY(get_flag(r, &p->full));
 	TRY(get(r, &p->base));
 	cbor_leave(&r->in);

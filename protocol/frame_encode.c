@@ -30,7 +30,8 @@ static int put_all(struct buf *out, const uint64_t *v, size_t n)
 static int put_position(struct buf *out, const struct position *p)
 {
 	TRY(cbor_put_array(out, POSITION_FIELDS));
-	const uint64_t v[POSITION_FIELDS] = {p->store, p->term, p->cursor, p->full, p->base};
+	const uint64_t v[POSITION_FIELDS] = {p->store, p->term, p->cursor,
+					     p->hold,  p->full, p->base};
 	return put_all(out, v, POSITION_FIELDS);
 }
 

@@ -119,21 +119,26 @@ static int decode_hex(const char *hex)
 static void a_pull_of_one_table_is_behind_the_cursor(void **state)
 {
 	(void)state;
-	assert_int_equal(decode_hex("8904186401851b11223344556677881b0123456789abcdef18290000401a00"
-				    "0100001829076174"),
-			 0);
-	assert_int_equal(decode_hex("8904186401851b11223344556677881b0123456789abcdef18290000401a00"
-				    "010000182918296174"),
-			 NE_MALFORMED); /* nothing is asked for */
-	assert_int_equal(decode_hex("8904186401851b11223344556677881b0123456789abcdef18290000401a00"
-				    "010000182a076174"),
-			 NE_MALFORMED); /* upto above the cursor */
-	assert_int_equal(decode_hex("8904186401851b11223344556677881b0123456789abcdef18290100401a00"
-				    "0100001829076174"),
-			 NE_MALFORMED); /* in a full pull */
-	assert_int_equal(decode_hex("8904186401851b11223344556677881b0123456789abcdef18290000401a00"
-				    "01000018290760"),
-			 NE_MALFORMED); /* no name */
+	assert_int_equal(
+		decode_hex("8904186401861b11223344556677881b0123456789abcdef1829000000401a00"
+			   "0100001829076174"),
+		0);
+	assert_int_equal(
+		decode_hex("8904186401861b11223344556677881b0123456789abcdef1829000000401a00"
+			   "010000182918296174"),
+		NE_MALFORMED); /* nothing is asked for */
+	assert_int_equal(
+		decode_hex("8904186401861b11223344556677881b0123456789abcdef1829000000401a00"
+			   "010000182a076174"),
+		NE_MALFORMED); /* upto above the cursor */
+	assert_int_equal(
+		decode_hex("8904186401861b11223344556677881b0123456789abcdef1829000100401a00"
+			   "0100001829076174"),
+		NE_MALFORMED); /* in a full pull */
+	assert_int_equal(
+		decode_hex("8904186401861b11223344556677881b0123456789abcdef1829000000401a00"
+			   "01000018290760"),
+		NE_MALFORMED); /* no name */
 }
 
 static void test_what_a_frame_may_not_be(void **state)
@@ -168,20 +173,20 @@ static void test_what_a_frame_may_not_be(void **state)
 static void test_what_a_verify_and_a_digest_may_not_be(void **state)
 {
 	(void)state;
-	assert_int_equal(decode_hex("8806018501020300004800000000000000000040f640"), NE_MALFORMED);
-	assert_int_equal(decode_hex("880601850102030000480000000000000000"
+	assert_int_equal(decode_hex("880601860102030000004800000000000000000040f640"), NE_MALFORMED);
+	assert_int_equal(decode_hex("88060186010203000000480000000000000000"
 				    "00"
 				    "404040"),
 			 0);
-	assert_int_equal(decode_hex("880601850102030000480000000000000000"
+	assert_int_equal(decode_hex("88060186010203000000480000000000000000"
 				    "02"
 				    "404040"),
 			 NE_MALFORMED); /* whole is a flag */
-	assert_int_equal(decode_hex("88060185010203000040"
+	assert_int_equal(decode_hex("8806018601020300000040"
 				    "00"
 				    "404040"),
 			 NE_MALFORMED); /* no id */
-	assert_int_equal(decode_hex("88060185010203000050"
+	assert_int_equal(decode_hex("8806018601020300000050"
 				    "00000000000000000000000000000000"
 				    "00"
 				    "404040"),

@@ -141,8 +141,8 @@ static inline void say_bytes(struct buf *b, const char *name, struct slice s)
 static inline void say_position(struct buf *b, const struct position *p)
 {
 	SAY(b, " at=[");
-	SAY_NUMBERS(b, "store term cursor full base", p->store, p->term, p->cursor, p->full,
-		    p->base);
+	SAY_NUMBERS(b, "store term cursor hold full base", p->store, p->term, p->cursor, p->hold,
+		    p->full, p->base);
 	SAY(b, " ]");
 }
 

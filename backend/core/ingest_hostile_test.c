@@ -38,7 +38,7 @@ static size_t seeds(struct world *w, struct slice *out)
 	f = (struct frame){.type = FRAME_PULL};
 	f.pull = (struct f_pull){.nonce = 7,
 				 .number = 1,
-				 .at = {store_id(w->store), store_term(w->store), 0, false, 0},
+				 .at = {store_id(w->store), store_term(w->store), 0, 0, false, 0},
 				 .credit = 1000};
 	out[n++] = encoded(w, &f);
 	f = (struct frame){.type = FRAME_DECLARE};
@@ -53,11 +53,12 @@ static size_t seeds(struct world *w, struct slice *out)
 	f.part.bytes = slice_of("0123456789012345678901234567890123456789", 30);
 	out[n++] = encoded(w, &f);
 	f = (struct frame){.type = FRAME_VERIFY};
-	f.verify = (struct f_verify){.nonce = 7,
-				     .at = {store_id(w->store), store_term(w->store), 0, false, 0},
-				     .shape = notes()->id,
-				     .from = slice_of("\1\0\0\0\0\0\0\0\1", 9),
-				     .except = slice_of("\1\0\0\0\0\0\0\0\2", 9)};
+	f.verify =
+		(struct f_verify){.nonce = 7,
+				  .at = {store_id(w->store), store_term(w->store), 0, 0, false, 0},
+				  .shape = notes()->id,
+				  .from = slice_of("\1\0\0\0\0\0\0\0\1", 9),
+				  .except = slice_of("\1\0\0\0\0\0\0\0\2", 9)};
 	out[n++] = encoded(w, &f);
 	return n;
 }

@@ -246,7 +246,7 @@ static uint64_t pull_page(struct run *r, uint64_t *cursor, bool whole)
 	f.pull = (struct f_pull){
 		.nonce = 1,
 		.number = 1,
-		.at = {store_id(r->w->store), store_term(r->w->store), *cursor, false, 0},
+		.at = {store_id(r->w->store), store_term(r->w->store), *cursor, 0, false, 0},
 		.credit = 1 << 24};
 	give(r->w, "u", "reader", &f);
 	find_out(r->w, FRAME_PAGE, 0, &f);

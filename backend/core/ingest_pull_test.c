@@ -14,7 +14,7 @@ static void commit_rows(struct world *w, uint64_t number, int64_t from, int64_t 
 
 static struct position here(struct world *w, uint64_t cursor)
 {
-	return (struct position){store_id(w->store), store_term(w->store), cursor, false, 0};
+	return (struct position){store_id(w->store), store_term(w->store), cursor, 0, false, 0};
 }
 
 static enum frame_type say_hello(struct world *w, struct position at)
@@ -136,6 +136,29 @@ static void a_restored_store_is_noticed(void **state)
 	assert_int_equal(say_hello(w, lost), FRAME_RESET);
 	/* Even where both agree: the term itself was lost with the backup. */
 	assert_int_equal(say_hello(w, before), FRAME_RESET);
+	world_free(w);
+}
+
+/*
+ * A device in the middle of a pull has rows newer than its cursor. They were lost with the end of
+ * its term if the store was put back between the two, and pages from the cursor on would not
+ * bring their older state.
+ */
+static void what_pages_brought_counts(void **state)
+{
+	struct world *w = some_rows();
+	struct position at = here(w, 1);
+	(void)state;
+
+	at.hold = 2;
+	world_stop(w);
+	world_start(w);
+	commit_rows(w, 3, 30, 1, 100);
+	assert_int_equal(say_hello(w, at), FRAME_WELCOME);
+	assert_int_equal(pull(w, at, slice_of(NULL, 0), 1 << 20).type, FRAME_PAGE);
+	at.hold = 3;
+	assert_int_equal(say_hello(w, at), FRAME_RESET);
+	assert_int_equal(pull(w, at, slice_of(NULL, 0), 1 << 20).type, FRAME_RESET);
 	world_free(w);
 }
 
@@ -423,6 +446,7 @@ int main(void)
 		cmocka_unit_test(positions_within_a_term),
 		cmocka_unit_test(positions_of_older_terms),
 		cmocka_unit_test(a_restored_store_is_noticed),
+		cmocka_unit_test(what_pages_brought_counts),
 		cmocka_unit_test(pages_hold_current_rows),
 		cmocka_unit_test(large_seqs_continue_by_token),
 		cmocka_unit_test(a_seq_is_whole_or_continued),

@@ -150,7 +150,7 @@ static void reader_pull(struct run *r)
 	f.pull = (struct f_pull){
 		.nonce = 1,
 		.number = 1,
-		.at = {store_id(r->w->store), store_term(r->w->store), r->cursor, false, 0},
+		.at = {store_id(r->w->store), store_term(r->w->store), r->cursor, 0, false, 0},
 		.credit = 1 << 20};
 	give(r->w, "u", "reader", &f);
 	find_out(r->w, FRAME_PAGE, 0, &f);

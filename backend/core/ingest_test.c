@@ -497,7 +497,7 @@ static void large_effects_are_pulled(void **state)
 	struct frame f = {.type = FRAME_PULL}, got;
 	f.pull = (struct f_pull){.nonce = 4711,
 				 .number = 1,
-				 .at = {store_id(w->store), store_term(w->store), 0, false, 0},
+				 .at = {store_id(w->store), store_term(w->store), 0, 0, false, 0},
 				 .credit = 4096};
 	give(w, "u", "b", &f);
 	assert_true(count_out(w, FRAME_PART) >= 2);

@@ -6,7 +6,7 @@ enum { SITE_A = 11, SITE_B = 22 };
 
 static struct position here(struct world *w, uint64_t cursor)
 {
-	return (struct position){store_id(w->store), store_term(w->store), cursor, false, 0};
+	return (struct position){store_id(w->store), store_term(w->store), cursor, 0, false, 0};
 }
 
 /* Keys 1 … n with x = 10 · key, y = key, as seq 1. */

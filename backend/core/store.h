@@ -91,7 +91,10 @@ NEAP_CHECK int store_user_advance(struct store *s, struct store_user *u, struct 
 /* For the retained head: the term before ours (0 none) and the first seq of ours for this user. */
 NEAP_CHECK int store_user_term(struct store *s, const struct store_user *u, uint64_t *prev_term,
 			       uint64_t *first, struct err *e);
-/* Whether pages and broadcasts may continue from `at` (P1, P7). */
+/*
+ * Whether pages and broadcasts may continue from `at` (P1, P7): its term, if it has ended, had both
+ * the cursor and what pages brought beyond it.
+ */
 NEAP_CHECK int store_position_valid(struct store *s, const struct store_user *u,
 				    const struct position *at, bool *valid, struct err *e);
 

@@ -151,7 +151,7 @@ int store_position_valid(struct store *s, const struct store_user *u, const stru
 			 bool *valid, struct err *e)
 {
 	bool known, later;
-	uint64_t first = 0;
+	uint64_t first = 0, newest = at->cursor > at->hold ? at->cursor : at->hold;
 
 	*valid = false;
 	if (at->store != s->id || at->term > INT64_MAX)
@@ -159,7 +159,7 @@ int store_position_valid(struct store *s, const struct store_user *u, const stru
 	TRY(next_first(s, u, at->term, &known, &later, &first, e));
 	if (!known)
 		return 0;
-	if (later ? at->cursor >= first : at->cursor > u->head)
+	if (later ? newest >= first : newest > u->head)
 		return 0;
 	*valid = (at->full ? at->base : at->cursor) >= u->gc_seq;
 	return 0;

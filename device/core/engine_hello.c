@@ -12,7 +12,7 @@ void engine_question_open(struct engine *en, struct question *q, bool clean)
 	q->open = true;
 	q->clean = clean;
 	q->nonce = engine_random_id(en);
-	q->at = en->at;
+	q->at = engine_position(en);
 	q->site = en->d->site;
 	q->head = en->head;
 	q->sent_ms = en->mono_ms;
@@ -103,7 +103,7 @@ int engine_ask_hello(struct engine *en, struct err *e)
 		.site = en->d->site,
 		.last_number = (uint64_t)last_number,
 		.last_cut = (uint64_t)last_cut,
-		.at = en->at,
+		.at = engine_position(en),
 		.n_shape = n,
 		.shape = shapes,
 	};
@@ -266,7 +266,7 @@ static int welcome_site(struct engine *en, const struct question *q, const struc
 static bool position_eq(const struct position *a, const struct position *b)
 {
 	return a->store == b->store && a->term == b->term && a->cursor == b->cursor &&
-	       a->full == b->full && a->base == b->base;
+	       a->hold == b->hold && a->full == b->full && a->base == b->base;
 }
 
 /* Takes the store and term of an answer. *again: the position moved since it was asked. */
@@ -280,8 +280,10 @@ static int welcome_term(struct engine *en, const struct question *q, const struc
 		return engine_begin_full(en, w->store, w->term, w->head, false, e);
 	if (en->at.term == w->term)
 		return NE_OK;
+	struct position now = engine_position(en);
+
 	/* What was applied since may be of the old term's lost end. */
-	*again = !position_eq(&q->at, &en->at);
+	*again = !position_eq(&q->at, &now);
 	return *again ? NE_OK : engine_adopt(en, w->store, w->term, e);
 }
 

@@ -249,12 +249,14 @@ NEAP_CHECK int engine_dispatch(struct engine *en, const struct event *ev, struct
 
 /* engine_state.c */
 NEAP_CHECK int engine_load(struct engine *en, struct err *e);
+/* Where the device stands, as frames tell it: with hold, which en->at leaves out. */
+struct position engine_position(const struct engine *en);
 /* Writes a position inside the caller's transaction. */
 NEAP_CHECK int engine_put_position(struct engine *en, const struct position *at, uint64_t hold,
 				   struct err *e);
 /* Drops all that a crash would lose but the link and the waiting EV_SYNCs. */
 NEAP_CHECK int engine_forget(struct engine *en, struct err *e);
-/* Takes a new term (and store) without moving: forgets, hold = 0. Own transaction. */
+/* Takes a new term (and store) without moving: forgets. Own transaction. */
 NEAP_CHECK int engine_adopt(struct engine *en, uint64_t store, uint64_t term, struct err *e);
 /* Begins a full pull at `head`. `save`: it answers a reset. Own transaction. */
 NEAP_CHECK int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t head,

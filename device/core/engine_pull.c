@@ -28,7 +28,7 @@ int engine_ask_pull(struct engine *en, struct err *e)
 	f.pull = (struct f_pull){
 		.nonce = en->pull.nonce,
 		.number = ++en->pull_number,
-		.at = en->at,
+		.at = engine_position(en),
 		.token = buf_slice(&en->token),
 		.credit = PULL_CREDIT,
 	};

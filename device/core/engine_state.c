@@ -40,6 +40,14 @@ int engine_load(struct engine *en, struct err *e)
 	return NE_OK;
 }
 
+struct position engine_position(const struct engine *en)
+{
+	struct position at = en->at;
+
+	at.hold = en->hold;
+	return at;
+}
+
 int engine_put_position(struct engine *en, const struct position *at, uint64_t hold, struct err *e)
 {
 	const struct {
@@ -122,10 +130,9 @@ int engine_adopt(struct engine *en, uint64_t store, uint64_t term, struct err *e
 	at.store = store;
 	at.term = term;
 	TRY(devdb_begin(en->d, e));
-	TRY(engine_put_position(en, &at, 0, e));
+	TRY(engine_put_position(en, &at, en->hold, e));
 	TRY(devdb_commit(en->d, e));
 	en->at = at;
-	en->hold = 0;
 	return engine_forget(en, e);
 }
 

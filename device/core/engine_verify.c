@@ -219,7 +219,7 @@ static int ask(struct engine *en, struct tracked *t, struct err *e)
 	v->silent++;
 	f.verify = (struct f_verify){
 		.nonce = v->question.nonce,
-		.at = en->at,
+		.at = engine_position(en),
 		.shape = t->shape.id,
 		.whole = v->level == LEVEL_ROWS,
 		.from = buf_slice(&v->from),

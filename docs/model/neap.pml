@@ -349,7 +349,6 @@ inline cut(d)
 inline adopt(d, tt)
 {
 	dev[d].term = tt;
-	dev[d].hold = 0;
 	dev[d].acked = 0;
 	dev[d].own = 0;
 	dev[d].ahead = 0
@@ -358,6 +357,7 @@ inline adopt(d, tt)
 inline begin_full(d, tt)
 {
 	adopt(d, tt);
+	dev[d].hold = 0;
 	dev[d].cursor = 0;
 	dev[d].fresh = 1;
 	dev[d].seen[0] = 0;
@@ -367,19 +367,19 @@ inline begin_full(d, tt)
 
 /* ---- the server ---- */
 
-/* Whether pages and broadcasts may continue from (tt, cc): x = 1 (rule P1). */
-inline valid(tt, cc)
+/* Whether pages and broadcasts may continue from (tt, cc), where pages brought rows up to hh: x = 1 (rule P1). */
+inline valid(tt, cc, hh)
 {
 	x = srv.knows[tt];
 	i = tt + 1;
 	do
 	:: i <= NT && x ->
 		if
-		:: srv.knows[i] -> x = (cc < first[i]); break
+		:: srv.knows[i] -> x = (cc < first[i] && hh < first[i]); break
 		:: else -> i++
 		fi
 	:: else ->
-		x = (x && cc <= srv.head);
+		x = (x && cc <= srv.head && hh <= srv.head);
 		break
 	od;
 #ifdef NO_TERM
@@ -566,7 +566,7 @@ inline pull(d, small)
 	dev[d].at_cursor = dev[d].cursor;
 	dev[d].at_full = dev[d].fresh;
 	dev[d].a_term = term;
-	valid(dev[d].term, dev[d].cursor);
+	valid(dev[d].term, dev[d].cursor, dev[d].hold);
 	if
 	:: !x -> dev[d].ans = RESET
 	:: else ->
@@ -682,7 +682,7 @@ inline take_answer(d)
 inline hello(d)
 {
 	dev[d].ask_hello = 0;
-	valid(dev[d].term, dev[d].cursor);
+	valid(dev[d].term, dev[d].cursor, dev[d].hold);
 	if
 	:: !x -> begin_full(d, term); dev[d].ask_hello = 0
 	:: else ->

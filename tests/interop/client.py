@@ -76,8 +76,8 @@ class Client:
         self.seal = Sealer(self.message_key, "up", self.user, self.device, self.epoch)
         self.frames, self.parts = queue.Queue(), Parts()
         self.site, self.number, self.cut = random_id(), 0, 0
-        self.position = [0, 0, 0, 0, 0]
-        self.hold, self.pulls = 0, 0
+        self.position = [0, 0, 0, 0, 0, 0]
+        self.pulls = 0
         self.shapes, self.known = {}, {}
         self.dropped = 0
 
@@ -174,8 +174,7 @@ class Client:
         if ids:
             self.send([DECLARE, [self.known[i].encoded for i in ids]])
         if self.position[0] == 0:
-            self.position = [store, term, 0, 1, head]
-            self.hold = 0
+            self.position = [store, term, 0, 0, 1, head]
         return self.pull()
 
     def pull(self):
@@ -189,9 +188,9 @@ class Client:
             _, _, store, term, start, upto, head, token, shapes, data = page
             assert (store, term, start) == (*self.position[:2], self.position[2])
             rows += self.rows_of(data, shapes)
-            self.position[2], self.hold = upto, max(self.hold, head)
-            if not token and upto >= self.hold:
-                self.position[3:] = [0, 0]
+            self.position[2:4] = upto, max(self.position[3], head)
+            if not token and upto >= self.position[3]:
+                self.position[4:] = [0, 0]
                 return rows
 
     def rows_of(self, data, shapes=()):

@@ -127,7 +127,8 @@ static void put_rows(struct words *o, struct known *k, struct slice bytes, uint6
 
 static void put_position(struct words *o, const struct position *p)
 {
-	put(o, " term %llx cursor %llu", (ull)(p->term >> 48), (ull)p->cursor);
+	put(o, " term %llx cursor %llu hold %llu", (ull)(p->term >> 48), (ull)p->cursor,
+	    (ull)p->hold);
 	if (p->full)
 		put(o, " full base %llu", (ull)p->base);
 }
