@@ -173,7 +173,8 @@ static void test_what_a_frame_may_not_be(void **state)
 static void test_what_a_verify_and_a_digest_may_not_be(void **state)
 {
 	(void)state;
-	assert_int_equal(decode_hex("880601860102030000004800000000000000000040f640"), NE_MALFORMED);
+	assert_int_equal(decode_hex("880601860102030000004800000000000000000040f640"),
+			 NE_MALFORMED);
 	assert_int_equal(decode_hex("88060186010203000000480000000000000000"
 				    "00"
 				    "404040"),
