@@ -145,15 +145,6 @@ int parked_read(struct target *tg, struct image *im, struct arena *a, bool *foun
 	return rc;
 }
 
-static struct tracked *by_id(struct devdb *d, int64_t id)
-{
-	for (size_t i = 0; i < d->n_table; i++) {
-		if (d->table[i].id == id)
-			return &d->table[i];
-	}
-	return NULL;
-}
-
 /* A row written here since wins over the parked one: its insert is the later. */
 static int try_one(struct devdb *d, struct tracked *t, const struct row *row, bool *gone,
 		   struct applied *out, struct err *e)
@@ -234,7 +225,7 @@ static int retry_at(struct devdb *d, sqlite3_stmt *s, int64_t *table, struct buf
 	*table = sqlite3_column_int64(s, 0);
 	buf_clear(key);
 	TRY(buf_put(key, sqlite3_column_blob(s, 1), (size_t)sqlite3_column_bytes(s, 1)));
-	t = by_id(d, *table);
+	t = devdb_table_by_id(d, *table);
 	rc = t ? unpack(t, s, 2, &a, &rows, &ok, e) : NE_OK;
 	sqlite3_reset(s);
 	if (!rc && ok)

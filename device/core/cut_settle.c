@@ -6,15 +6,6 @@
 
 enum { SQL_MAX_BYTES = 65536 };
 
-static struct tracked *table_of(struct devdb *d, int64_t id)
-{
-	for (size_t i = 0; i < d->n_table; i++) {
-		if (d->table[i].id == id)
-			return &d->table[i];
-	}
-	return NULL;
-}
-
 static int marks_sql(const struct tracked *t, const struct range *r, struct buf *out)
 {
 	int param = 2;
@@ -168,7 +159,7 @@ static int settle_numbers(struct devdb *d, struct tracked *t, int64_t lo, int64_
 
 static int settle_range(struct devdb *d, const struct range *r, int64_t gen_hi, struct err *e)
 {
-	struct tracked *t = table_of(d, r->table);
+	struct tracked *t = devdb_table_by_id(d, r->table);
 	int64_t lo = 0, hi = 0;
 
 	if (!t) /* untracked since: its marks are gone */

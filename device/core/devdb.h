@@ -137,6 +137,7 @@ NEAP_CHECK int devdb_get_text(struct devdb *d, const char *key, struct buf *out,
 NEAP_CHECK int devdb_set_text(struct devdb *d, const char *key, struct slice value, struct err *e);
 
 struct tracked *devdb_table_by_name(struct devdb *d, struct slice name); /* ASCII case-folded */
+struct tracked *devdb_table_by_id(struct devdb *d, int64_t id);
 struct tracked *devdb_table_by_shape(struct devdb *d, struct shape_id id);
 
 /*

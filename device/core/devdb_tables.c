@@ -33,6 +33,15 @@ struct tracked *devdb_table_by_name(struct devdb *d, struct slice name)
 	return NULL;
 }
 
+struct tracked *devdb_table_by_id(struct devdb *d, int64_t id)
+{
+	for (size_t i = 0; i < d->n_table; i++) {
+		if (d->table[i].id == id)
+			return &d->table[i];
+	}
+	return NULL;
+}
+
 struct tracked *devdb_table_by_shape(struct devdb *d, struct shape_id id)
 {
 	for (size_t i = 0; i < d->n_table; i++) {

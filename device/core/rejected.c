@@ -192,14 +192,6 @@ struct entry {
 	struct arena arena;
 };
 
-static struct tracked *by_id(struct devdb *d, int64_t id)
-{
-	for (size_t i = 0; i < d->n_table; i++)
-		if (d->table[i].id == id)
-			return &d->table[i];
-	return NULL;
-}
-
 static void take_row(struct entry *en, const struct row *row)
 {
 	for (uint16_t i = 0; i < en->t->shape.n_key; i++)
@@ -221,7 +213,7 @@ static int read_entry(struct devdb *d, sqlite3_stmt *s, struct entry *en, struct
 	struct rows rows;
 
 	*en = (struct entry){.id = sqlite3_column_int64(s, 0),
-			     .t = by_id(d, sqlite3_column_int64(s, 1)),
+			     .t = devdb_table_by_id(d, sqlite3_column_int64(s, 1)),
 			     .values = image.len > 0,
 			     .arena = {.max = 2 * LIMIT_DECODED}};
 	if (!en->t || !en->values)
