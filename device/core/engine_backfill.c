@@ -15,15 +15,6 @@
  */
 #include "device/core/engine_internal.h"
 
-static struct tracked *find(const struct engine *en, int64_t id)
-{
-	for (size_t i = 0; i < en->d->n_table; i++) {
-		if (en->d->table[i].id == id)
-			return &en->d->table[i];
-	}
-	return NULL;
-}
-
 static void go_on(struct engine *en, int64_t table, uint64_t from)
 {
 	en->backfill = (struct backfill){.table = table, .from = from};
@@ -68,7 +59,7 @@ static int begin(struct engine *en, const struct tracked *t, struct err *e)
 /* All its rows were seen: those that the server does not have go. */
 static int finish(struct engine *en, struct err *e)
 {
-	struct tracked *t = find(en, en->backfill.table);
+	struct tracked *t = devdb_table_by_id(en->d, en->backfill.table);
 	struct applied done;
 	bool more = t && !en->cfg.broken.no_sweep;
 
@@ -119,7 +110,7 @@ int engine_backfill(struct engine *en, struct err *e)
 		 */
 		if (!b->within && b->from >= en->at.cursor && (en->at.cursor || !en->head))
 			b->reached = true;
-		if (!b->reached || en->at.cursor < en->hold)
+		if (!b->reached || en->at.cursor < en->at.hold)
 			return NE_OK;
 		TRY(finish(en, e));
 	}
@@ -134,7 +125,7 @@ bool engine_backfill_holds(const struct engine *en)
 bool engine_backfill_turn(struct engine *en)
 {
 	struct backfill *b = &en->backfill;
-	bool stream = en->at.cursor < en->hold || en->at.cursor < en->head;
+	bool stream = en->at.cursor < en->at.hold || en->at.cursor < en->head;
 
 	if (!b->table || b->reached || b->from >= en->at.cursor)
 		return false;
@@ -146,7 +137,7 @@ bool engine_backfill_turn(struct engine *en)
 
 void engine_backfill_ask(struct engine *en, struct f_pull *p)
 {
-	const struct tracked *t = find(en, en->backfill.table);
+	const struct tracked *t = devdb_table_by_id(en->d, en->backfill.table);
 	uint64_t known = t && t->comparing && t->known > 0 ? (uint64_t)t->known : 0;
 
 	en->pull.table = en->backfill.table;
@@ -165,14 +156,15 @@ bool engine_backfill_answers(const struct engine *en, const struct f_page *p)
 }
 
 int engine_backfill_page(struct engine *en, const struct f_page *p, const struct rows *rows,
-			 uint64_t hold, struct err *e)
+			 struct progress *to, struct err *e)
 {
-	struct progress to = {.at = en->at, .hold = hold, .table = en->pull.table, .from = p->upto};
 	int rc;
 
+	to->table = en->pull.table;
+	to->from = p->upto;
 	en->d->page_from = en->pull.from;
 	en->d->page_upto = en->pull.upto;
-	rc = engine_apply(en, rows, &to, e);
+	rc = engine_apply(en, rows, to, e);
 	en->d->page_from = en->d->page_upto = 0;
 	TRY(rc);
 	en->backfill.from = p->upto;

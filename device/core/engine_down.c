@@ -70,7 +70,7 @@ int engine_on_change(struct engine *en, const struct f_change *c, struct slice p
 		en->head = c->seq;
 	if (c->seq <= en->at.cursor || en->at.full)
 		return NE_OK;
-	if (c->seq <= en->hold && !en->cfg.broken.no_hold)
+	if (c->seq <= en->at.hold && !en->cfg.broken.no_hold)
 		return NE_OK;
 	return keep(en, c->seq, plain);
 }
@@ -181,16 +181,18 @@ static int put_progress(struct engine *en, const struct progress *to, struct err
 			en->d->db, e,
 			"UPDATE neap_catchup SET cursor = %llu WHERE table_id = %lld AND begun",
 			(unsigned long long)to->from, (long long)to->table));
-	return engine_put_position(en, &to->at, to->hold, e);
+	return engine_put_position(en, &to->at, e);
 }
 
 int engine_apply(struct engine *en, const struct rows *rows, const struct progress *to,
 		 struct err *e)
 {
+	struct position within = en->at;
 	struct rows slice = {0};
 	size_t t = 0, r = 0;
 	bool last;
 
+	within.hold = to->at.hold;
 	slice.table = arena_array(&en->tmp, rows->n_table + 1, sizeof(*slice.table));
 	if (!slice.table)
 		return NE_MEMORY;
@@ -205,11 +207,10 @@ int engine_apply(struct engine *en, const struct rows *rows, const struct progre
 		if (last)
 			TRY(put_progress(en, to, e));
 		else
-			TRY(engine_put_position(en, &en->at, to->hold, e));
+			TRY(engine_put_position(en, &within, e));
 		TRY(devdb_commit(en->d, e));
-		en->hold = to->hold;
+		en->at = last ? to->at : within;
 	} while (!last);
-	en->at = to->at;
 	return NE_OK;
 }
 
@@ -282,7 +283,7 @@ static int flush(struct engine *en, struct move *m, struct err *e)
 		TRY(devdb_set(en->d, "acked_number", (int64_t)acked, e));
 	if (m->n_row)
 		TRY(retry_parked(en, e));
-	TRY(engine_put_position(en, &m->at, en->hold, e));
+	TRY(engine_put_position(en, &m->at, e));
 	TRY(devdb_commit(en->d, e));
 	en->at = m->at;
 	m->begun = false;
@@ -363,8 +364,7 @@ static int apply_heard(struct engine *en, struct heard *h, struct move *m, bool 
 	} else if (count_rows(&rows) > SLICE_ROWS) {
 		rc = flush(en, m, e);
 		if (!rc)
-			rc = engine_apply(en, &rows, &(struct progress){.at = at, .hold = en->hold},
-					  e);
+			rc = engine_apply(en, &rows, &(struct progress){.at = at}, e);
 	} else {
 		rc = begin(en, m, e);
 		if (!rc)
@@ -391,7 +391,7 @@ int engine_settle(struct engine *en, struct err *e)
 		if (!own && heard_seq(en, next) && any_settles(en, m.at.cursor))
 			TRY(flush(en, &m, e));
 		h = heard_seq(en, next);
-		if (next <= en->hold && !en->cfg.broken.no_hold)
+		if (next <= en->at.hold && !en->cfg.broken.no_hold)
 			break;
 		if (own && (!own->overtaken || en->cfg.broken.skip_own))
 			m.at.cursor = next;

@@ -12,7 +12,7 @@ void engine_question_open(struct engine *en, struct question *q, bool clean)
 	q->open = true;
 	q->clean = clean;
 	q->nonce = engine_random_id(en);
-	q->at = engine_position(en);
+	q->at = en->at;
 	q->site = en->d->site;
 	q->head = en->head;
 	q->sent_ms = en->mono_ms;
@@ -71,7 +71,7 @@ int engine_answered(struct engine *en, const struct question *q, uint64_t head, 
 		en->head = head;
 	TRY(engine_backfill(en, e));
 	en->check_at_ms = en->mono_ms + engine_jitter(en, en->cfg.check_ms);
-	if (en->at.full || en->at.cursor != head || en->at.cursor < en->hold || !en->welcomed ||
+	if (en->at.full || en->at.cursor != head || en->at.cursor < en->at.hold || !en->welcomed ||
 	    en->backfill.table)
 		return NE_OK;
 	en->verified_wall_ms = en->now_ms;
@@ -103,7 +103,7 @@ int engine_ask_hello(struct engine *en, struct err *e)
 		.site = en->d->site,
 		.last_number = (uint64_t)last_number,
 		.last_cut = (uint64_t)last_cut,
-		.at = engine_position(en),
+		.at = en->at,
 		.n_shape = n,
 		.shape = shapes,
 	};
@@ -263,12 +263,6 @@ static int welcome_site(struct engine *en, const struct question *q, const struc
 	return engine_new_site(en, e);
 }
 
-static bool position_eq(const struct position *a, const struct position *b)
-{
-	return a->store == b->store && a->term == b->term && a->cursor == b->cursor &&
-	       a->hold == b->hold && a->full == b->full && a->base == b->base;
-}
-
 /* Takes the store and term of an answer. *again: the position moved since it was asked. */
 static int welcome_term(struct engine *en, const struct question *q, const struct f_welcome *w,
 			bool *again, struct err *e)
@@ -280,10 +274,8 @@ static int welcome_term(struct engine *en, const struct question *q, const struc
 		return engine_begin_full(en, w->store, w->term, w->head, false, e);
 	if (en->at.term == w->term)
 		return NE_OK;
-	struct position now = engine_position(en);
-
 	/* What was applied since may be of the old term's lost end. */
-	*again = !position_eq(&q->at, &now);
+	*again = !engine_stands_at(en, &q->at);
 	return *again ? NE_OK : engine_adopt(en, w->store, w->term, e);
 }
 

@@ -1,7 +1,7 @@
 /*
  * The engine's state and the functions its files give each other.
  *
- * What is durable (position, hold) is written in the transaction it describes
+ * What is durable (position) is written in the transaction it describes
  * and copied to `struct engine` only after the commit. All the rest may be lost
  * at any moment: engine_forget leaves the engine as after a crash.
  */
@@ -124,7 +124,6 @@ struct backfill {
 /* Where the device stands once rows are applied. */
 struct progress {
 	struct position at;
-	uint64_t hold;
 	int64_t table; /* that is pulled by itself, 0: none, and how far it has come */
 	uint64_t from;
 };
@@ -139,7 +138,6 @@ struct engine {
 
 	/* Durable. */
 	struct position at;
-	uint64_t hold;
 	struct backfill backfill;
 	bool opening;	/* a full pull begins: what the server is known to have is settled */
 	bool closing;	/* it ends: what it covered is settled */
@@ -249,11 +247,10 @@ NEAP_CHECK int engine_dispatch(struct engine *en, const struct event *ev, struct
 
 /* engine_state.c */
 NEAP_CHECK int engine_load(struct engine *en, struct err *e);
-/* Where the device stands, as frames tell it: with hold, which en->at leaves out. */
-struct position engine_position(const struct engine *en);
+/* Whether the device still is where a question was asked. */
+bool engine_stands_at(const struct engine *en, const struct position *p);
 /* Writes a position inside the caller's transaction. */
-NEAP_CHECK int engine_put_position(struct engine *en, const struct position *at, uint64_t hold,
-				   struct err *e);
+NEAP_CHECK int engine_put_position(struct engine *en, const struct position *at, struct err *e);
 /* Drops all that a crash would lose but the link and the waiting EV_SYNCs. */
 NEAP_CHECK int engine_forget(struct engine *en, struct err *e);
 /* Takes a new term (and store) without moving: forgets. Own transaction. */
@@ -338,8 +335,9 @@ void engine_backfill_ask(struct engine *en, struct f_pull *p);
 bool engine_backfill_holds(const struct engine *en);
 /* Whether a page is what was asked for, and is still to be had. */
 bool engine_backfill_answers(const struct engine *en, const struct f_page *p);
+/* Applies it; fills in what `to` says of the table. */
 NEAP_CHECK int engine_backfill_page(struct engine *en, const struct f_page *p,
-				    const struct rows *rows, uint64_t hold, struct err *e);
+				    const struct rows *rows, struct progress *to, struct err *e);
 
 /* engine_down.c */
 NEAP_CHECK int engine_on_change(struct engine *en, const struct f_change *c, struct slice plain,
@@ -365,7 +363,7 @@ NEAP_CHECK int engine_settle_known(struct engine *en, struct err *e);
 /* At the end of a full pull, before its sweep: settles the sets that the pages covered. */
 NEAP_CHECK int engine_settle_covered(struct engine *en, struct err *e);
 /*
- * Applies rows in slices, each its own transaction. `to->hold` is stored with the first one, the
+ * Applies rows in slices, each its own transaction. `to->at.hold` is stored with the first one, the
  * rest of `to` with the last one; what of it is in `en` is so when it is durable.
  */
 NEAP_CHECK int engine_apply(struct engine *en, const struct rows *rows, const struct progress *to,

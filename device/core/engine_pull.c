@@ -5,7 +5,7 @@
 
 bool engine_behind(const struct engine *en)
 {
-	return en->at.store && (en->at.full || en->backfill.table || en->at.cursor < en->hold ||
+	return en->at.store && (en->at.full || en->backfill.table || en->at.cursor < en->at.hold ||
 				en->at.cursor < en->head);
 }
 
@@ -28,7 +28,7 @@ int engine_ask_pull(struct engine *en, struct err *e)
 	f.pull = (struct f_pull){
 		.nonce = en->pull.nonce,
 		.number = ++en->pull_number,
-		.at = engine_position(en),
+		.at = en->at,
 		.token = buf_slice(&en->token),
 		.credit = PULL_CREDIT,
 	};
@@ -36,12 +36,6 @@ int engine_ask_pull(struct engine *en, struct err *e)
 	if (alone)
 		engine_backfill_ask(en, &f.pull);
 	return engine_publish(en, &f, e);
-}
-
-static bool position_eq(const struct position *a, const struct position *b)
-{
-	return a->store == b->store && a->term == b->term && a->cursor == b->cursor &&
-	       a->full == b->full && a->base == b->base;
 }
 
 /* The next place in `learnt`; the oldest shape goes when all are taken. */
@@ -116,7 +110,7 @@ static int finish_full(struct engine *en, struct err *e)
 		engine_applied(en, &done);
 	}
 	TRY(devdb_begin(en->d, e));
-	TRY(engine_put_position(en, &at, en->hold, e));
+	TRY(engine_put_position(en, &at, e));
 	TRY(db_exec(en->d->db, "DELETE FROM neap_catchup WHERE begun", e));
 	TRY(devdb_commit(en->d, e));
 	en->at = at;
@@ -129,10 +123,12 @@ static int take_page(struct engine *en, const struct f_page *p, const struct row
 		     struct err *e)
 {
 	struct question q = en->pull;
-	struct progress to = {.at = en->at, .hold = p->head > en->hold ? p->head : en->hold};
+	struct progress to = {.at = en->at};
 
+	if (p->head > to.at.hold)
+		to.at.hold = p->head;
 	if (q.table) {
-		TRY(engine_backfill_page(en, p, rows, to.hold, e));
+		TRY(engine_backfill_page(en, p, rows, &to, e));
 	} else {
 		to.at.cursor = p->upto;
 		TRY(engine_apply(en, rows, &to, e));
@@ -142,7 +138,7 @@ static int take_page(struct engine *en, const struct f_page *p, const struct row
 	buf_clear(&en->token);
 	TRY(buf_put(&en->token, p->token.at, p->token.len));
 	engine_drop_heard(en, en->at.cursor);
-	if (en->at.full && !p->token.len && en->at.cursor >= en->hold && covered(en))
+	if (en->at.full && !p->token.len && en->at.cursor >= en->at.hold && covered(en))
 		TRY(finish_full(en, e));
 	engine_question_close(&en->pull);
 	TRY(engine_answered(en, &q, p->head, e));
@@ -166,7 +162,7 @@ int engine_on_page(struct engine *en, const struct f_page *p, struct err *e)
 	}
 	if (p->store != en->at.store)
 		return engine_begin_full(en, p->store, p->term, p->head, true, e);
-	if (!position_eq(&q->at, &en->at) ||
+	if (!engine_stands_at(en, &q->at) ||
 	    (q->table ? !engine_backfill_answers(en, p) : p->from != en->at.cursor)) {
 		/* A broadcast moved the cursor meanwhile. */
 		engine_question_close(&en->pull);
@@ -195,7 +191,6 @@ int engine_on_reset(struct engine *en, const struct f_reset *r, struct err *e)
 {
 	struct question *const open[] = {&en->hello, &en->pull, &en->verify.question};
 	struct question *q = NULL;
-	struct position asked;
 
 	for (size_t i = 0; i < sizeof(open) / sizeof(*open); i++) {
 		if (open[i]->open && open[i]->nonce == r->nonce)
@@ -203,8 +198,7 @@ int engine_on_reset(struct engine *en, const struct f_reset *r, struct err *e)
 	}
 	if (!q || !r->store || !r->term)
 		return NE_OK;
-	asked = q->at;
-	if (!position_eq(&asked, &en->at)) {
+	if (!engine_stands_at(en, &q->at)) {
 		engine_question_close(q);
 		engine_want_hello(en, 0);
 		return NE_OK;

@@ -20,7 +20,7 @@ enum { FULL_NONE, FULL_PLAIN, FULL_SAVES };
 int engine_load(struct engine *en, struct err *e)
 {
 	struct position at = {0};
-	uint64_t hold, acked, verified;
+	uint64_t acked, verified;
 	int64_t full;
 
 	TRY(get_u64(en, "store", &at.store, e));
@@ -28,37 +28,36 @@ int engine_load(struct engine *en, struct err *e)
 	TRY(get_u64(en, "cursor", &at.cursor, e));
 	TRY(get_u64(en, "base", &at.base, e));
 	TRY(devdb_get(en->d, "full", &full, e));
-	TRY(get_u64(en, "hold", &hold, e));
+	TRY(get_u64(en, "hold", &at.hold, e));
 	TRY(get_u64(en, "acked_number", &acked, e));
 	TRY(get_u64(en, "verified_ms", &verified, e));
 	at.full = full != FULL_NONE;
 	en->save_lost = full == FULL_SAVES;
+	if (en->cfg.broken.hold_forgotten)
+		at.hold = 0;
 	en->at = at;
-	en->hold = en->cfg.broken.hold_forgotten ? 0 : hold;
 	en->acked_number = acked;
 	en->verified_wall_ms = verified;
 	return NE_OK;
 }
 
-struct position engine_position(const struct engine *en)
+bool engine_stands_at(const struct engine *en, const struct position *p)
 {
-	struct position at = en->at;
+	const struct position *at = &en->at;
 
-	at.hold = en->hold;
-	return at;
+	return at->store == p->store && at->term == p->term && at->cursor == p->cursor &&
+	       at->hold == p->hold && at->full == p->full && at->base == p->base;
 }
 
-int engine_put_position(struct engine *en, const struct position *at, uint64_t hold, struct err *e)
+int engine_put_position(struct engine *en, const struct position *at, struct err *e)
 {
 	const struct {
 		const char *key;
 		uint64_t old, new;
 	} v[] = {
-		{"store", en->at.store, at->store},
-		{"term", en->at.term, at->term},
-		{"cursor", en->at.cursor, at->cursor},
-		{"base", en->at.base, at->base},
-		{"hold", en->hold, hold},
+		{"store", en->at.store, at->store},    {"term", en->at.term, at->term},
+		{"cursor", en->at.cursor, at->cursor}, {"base", en->at.base, at->base},
+		{"hold", en->at.hold, at->hold},
 	};
 
 	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
@@ -130,7 +129,7 @@ int engine_adopt(struct engine *en, uint64_t store, uint64_t term, struct err *e
 	at.store = store;
 	at.term = term;
 	TRY(devdb_begin(en->d, e));
-	TRY(engine_put_position(en, &at, en->hold, e));
+	TRY(engine_put_position(en, &at, e));
 	TRY(devdb_commit(en->d, e));
 	en->at = at;
 	return engine_forget(en, e);
@@ -162,7 +161,7 @@ int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t
 	save |= en->at.full && en->save_lost;
 	TRY(devdb_begin(en->d, e));
 	TRY(aware_full_begins(en->d, save, e));
-	TRY(engine_put_position(en, &at, 0, e));
+	TRY(engine_put_position(en, &at, e));
 	TRY(devdb_set(en->d, "full", save ? FULL_SAVES : FULL_PLAIN, e));
 	TRY(coverage_all(en->d, e));
 	/* Append rows that were acknowledged may be gone, too. */
@@ -173,7 +172,6 @@ int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t
 	TRY(apply_full_begin(en->d, e));
 	TRY(devdb_commit(en->d, e));
 	en->at = at;
-	en->hold = 0;
 	en->save_lost = save;
 	TRY(engine_forget(en, e));
 	en->head = head;

@@ -263,7 +263,7 @@ int engine_status(struct engine *en, struct engine_status *out, struct err *e)
 	s.store = en->at.store;
 	s.term = en->at.term;
 	s.cursor = en->at.cursor;
-	s.hold = en->hold;
+	s.hold = en->at.hold;
 	s.head = en->head > en->at.cursor ? en->head : en->at.cursor;
 	s.full_pull = en->at.full;
 	TRY(lost_any(en->d, &s.asking, e));

@@ -20,15 +20,6 @@ static struct verify_table *current(struct engine *en)
 	return &en->verify.report.table[en->verify.report.at];
 }
 
-static struct tracked *find_table(struct engine *en, int64_t id)
-{
-	for (size_t i = 0; i < en->d->n_table; i++) {
-		if (en->d->table[i].id == id)
-			return &en->d->table[i];
-	}
-	return NULL;
-}
-
 const struct verify_report *engine_verify_report(const struct engine *en)
 {
 	return &en->verify.report;
@@ -152,7 +143,7 @@ static int next_table(struct engine *en, struct tracked **out, struct err *e)
 	struct verification *v = &en->verify;
 
 	while (v->report.at < v->report.n) {
-		struct tracked *t = find_table(en, v->table[v->report.at]);
+		struct tracked *t = devdb_table_by_id(en->d, v->table[v->report.at]);
 		enum verify_outcome why = cannot(t);
 
 		if (why != VERIFY_WAITS) {
@@ -219,7 +210,7 @@ static int ask(struct engine *en, struct tracked *t, struct err *e)
 	v->silent++;
 	f.verify = (struct f_verify){
 		.nonce = v->question.nonce,
-		.at = engine_position(en),
+		.at = en->at,
 		.shape = t->shape.id,
 		.whole = v->level == LEVEL_ROWS,
 		.from = buf_slice(&v->from),
@@ -233,7 +224,7 @@ static int ask(struct engine *en, struct tracked *t, struct err *e)
 static bool ready(const struct engine *en)
 {
 	return en->verify.on && en->link && en->welcomed && !en->quiet && !en->at.full &&
-	       en->at.store && en->hold <= en->at.cursor;
+	       en->at.store && en->at.hold <= en->at.cursor;
 }
 
 static uint64_t due_ms(const struct engine *en)
@@ -446,7 +437,7 @@ static bool counts(const struct engine *en, const struct f_digest *d)
 
 	return asked->store == en->at.store && asked->term == en->at.term &&
 	       asked->cursor <= en->at.cursor && en->at.cursor <= d->head &&
-	       en->hold <= en->at.cursor && !en->at.full;
+	       en->at.hold <= en->at.cursor && !en->at.full;
 }
 
 int engine_on_digest(struct engine *en, const struct f_digest *d, struct err *e)
@@ -463,7 +454,7 @@ int engine_on_digest(struct engine *en, const struct f_digest *d, struct err *e)
 		engine_want_hello(en, 0);
 		return NE_OK;
 	}
-	t = find_table(en, v->table[v->report.at]);
+	t = devdb_table_by_id(en->d, v->table[v->report.at]);
 	if (d->status == DIGEST_NO_TABLE)
 		return end_table(en, VERIFY_NO_TABLE, e);
 	TRY(schema_known(en, &known, e));

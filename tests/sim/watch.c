@@ -99,9 +99,9 @@ void check_device_moves(struct sim_device *d)
 	if (same && en->at.cursor < d->seen.cursor)
 		sim_fail(d->w, "%s: its cursor went back from %llu to %llu", d->name,
 			 (unsigned long long)d->seen.cursor, (unsigned long long)en->at.cursor);
-	if (same && en->hold < d->seen.hold)
+	if (same && en->at.hold < d->seen.hold)
 		sim_fail(d->w, "%s: its hold went back from %llu to %llu", d->name,
-			 (unsigned long long)d->seen.hold, (unsigned long long)en->hold);
+			 (unsigned long long)d->seen.hold, (unsigned long long)en->at.hold);
 	check_flights(d, en->at.store == d->seen.store && en->at.term == d->seen.term &&
 				 en->d->site == d->seen.site);
 	/* A restored store has lost some: they are given out again (P8). */
@@ -112,7 +112,7 @@ void check_device_moves(struct sim_device *d)
 	d->seen.term = en->at.term;
 	d->seen.site = en->d->site;
 	d->seen.cursor = en->at.cursor;
-	d->seen.hold = en->hold;
+	d->seen.hold = en->at.hold;
 	d->seen.acked = en->acked_number;
 }
 
