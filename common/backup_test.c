@@ -13,15 +13,15 @@
 #include <cmocka.h>
 
 #include "common/db.h"
+#include "common/testing_dir.h"
 
-static char dir[] = "/tmp/neap_backup_test_XXXXXX";
-static char from[64], to[64], part[80];
+static char dir[64];
+static char from[96], to[96], part[96];
 
 static int setup(void **state)
 {
 	(void)state;
-	if (!mkdtemp(dir))
-		return -1;
+	testing_dir("neap-backup", dir, sizeof dir);
 	snprintf(from, sizeof from, "%s/a.db", dir);
 	snprintf(to, sizeof to, "%s/copy.db", dir);
 	snprintf(part, sizeof part, "%s/copy.db.partial", dir);
@@ -127,7 +127,7 @@ static void test_nothing_is_overwritten(void **state)
 static void test_nothing_is_left_behind(void **state)
 {
 	struct err e = {0};
-	char none[80];
+	char none[112];
 	FILE *f;
 	(void)state;
 

@@ -11,14 +11,15 @@
 
 #include <cmocka.h>
 
-static char dir[] = "/tmp/neap_db_test_XXXXXX";
-static char path[64];
+#include "common/testing_dir.h"
+
+static char dir[64];
+static char path[80];
 
 static int setup(void **state)
 {
 	(void)state;
-	if (!mkdtemp(dir))
-		return -1;
+	testing_dir("neap-db", dir, sizeof dir);
 	snprintf(path, sizeof path, "%s/a.db", dir);
 	return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "backend/auth/auth.h"
 #include "backend/auth/setup.h"
+#include "common/testing_dir.h"
 
 #define TEST_PASSWORD "correct horse"
 
@@ -62,8 +63,7 @@ static inline void testing_begin(struct testing *t)
 	struct err e = {0};
 
 	memset(t, 0, sizeof *t);
-	snprintf(t->dir, sizeof t->dir, "/tmp/neap-auth-XXXXXX");
-	assert_non_null(mkdtemp(t->dir));
+	testing_dir("neap-auth", t->dir, sizeof t->dir);
 	s.dir = t->dir;
 	if (setup_write(&s, &e))
 		fail_msg("%s", e.text);

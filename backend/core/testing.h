@@ -18,6 +18,7 @@
 
 #include "backend/core/ingest.h"
 #include "common/db.h"
+#include "common/testing_dir.h"
 #include "protocol/parts.h"
 
 #define NOW_MS 1790000000000ull
@@ -80,10 +81,7 @@ static inline struct world *world_new_broken(struct ingest_break broken)
 	w->now_ms = NOW_MS;
 	w->config.broken = broken;
 	w->arena.max = 64 * 1024 * 1024;
-	/* In memory where that is possible: a commit costs a sync otherwise. */
-	snprintf(w->dir, sizeof w->dir, "%s/neap-store-XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	assert_non_null(mkdtemp(w->dir));
+	testing_dir("neap-store", w->dir, sizeof w->dir);
 	snprintf(w->path, sizeof w->path, "%s/store.db", w->dir);
 	world_start(w);
 	return w;

@@ -19,6 +19,7 @@
 #include "backend/auth/setup.h"
 #include "backend/core/store_sqlite.h"
 #include "backend/shell/os.h"
+#include "common/testing_dir.h"
 
 enum { GIVERS = 3, FRAMES = 2000 };
 
@@ -61,8 +62,7 @@ static int set_up(void **unused)
 
 	(void)unused;
 	memset(&w, 0, sizeof w);
-	strcpy(w.dir, "/tmp/neap_committer.XXXXXX");
-	assert_non_null(mkdtemp(w.dir));
+	testing_dir("neap-committer", w.dir, sizeof w.dir);
 	s.dir = w.dir;
 	snprintf(file, sizeof file, "%s/neapd.conf", w.dir);
 	snprintf(w.store, sizeof w.store, "%s/store.db", w.dir);

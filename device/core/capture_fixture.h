@@ -16,13 +16,14 @@
 
 #include <cmocka.h>
 
+#include "common/testing_dir.h"
 #include "device/core/cut.h"
 #include "device/core/track.h"
 
 enum { SITE = 77 };
 
-static char dir[] = "/tmp/neap_capture_XXXXXX";
-static char path[64];
+static char dir[64];
+static char path[80];
 static sqlite3 *app;
 static struct devdb *d;
 static struct cutter *cutter;
@@ -82,9 +83,7 @@ static inline void reopen(void)
 static inline int make(void **state)
 {
 	(void)state;
-	strcpy(dir + sizeof dir - 7, "XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
+	testing_dir("neap-capture", dir, sizeof dir);
 	snprintf(path, sizeof path, "%s/app.db", dir);
 	OK(devdb_init(path, NULL, "alice", "phone", SITE, &err));
 	if (sqlite3_open(path, &app) != SQLITE_OK)

@@ -177,7 +177,8 @@ static int read_table(struct look *l, struct err *e)
 
 	TRY(bind(l,
 		 "SELECT t.sql, NOT l.wr, NOT EXISTS(SELECT 1 FROM pragma_index_list(?1) WHERE "
-		 "origin = 'pk') FROM main.sqlite_schema AS t, pragma_table_list AS l WHERE t.type "
+		 "origin = 'pk') FROM main.sqlite_schema AS t, pragma_table_list(?1) AS l WHERE "
+		 "t.type "
 		 "= 'table' AND t.name = ?1 COLLATE NOCASE AND l.schema = 'main' AND l.name = "
 		 "t.name",
 		 l->table, &s, e));

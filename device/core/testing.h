@@ -8,12 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/testing_dir.h"
 #include "device/core/track.h"
 
 enum { TEST_SITE = 1000 };
 
 struct test_db {
-	char dir[32], path[64];
+	char dir[64], path[80];
 	sqlite3 *app; /* the app's own connection: triggers fire */
 };
 
@@ -55,9 +56,7 @@ static inline void test_open(struct test_db *t)
 {
 	struct err e = {0};
 
-	snprintf(t->dir, sizeof(t->dir), "/tmp/neap-test-XXXXXX");
-	if (!mkdtemp(t->dir))
-		abort();
+	testing_dir("neap-test", t->dir, sizeof t->dir);
 	snprintf(t->path, sizeof(t->path), "%s/app.db", t->dir);
 	if (devdb_init(t->path, NULL, "u", "d", TEST_SITE, &e)) {
 		fprintf(stderr, "%s\n", e.text);

@@ -85,10 +85,11 @@ static int find_table(struct reader *r, const char *table, struct err *e)
 			       "table %.80s: names that begin with neap_ or sqlite_ are kept for "
 			       "Neap and SQLite; rename the table to sync it",
 			       table);
-	TRY(bind_name(r,
-		      "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' "
-		      "AND name = ?1 COLLATE NOCASE",
-		      table, &s, e));
+	TRY(bind_name(
+		r,
+		"SELECT name, type, wr, strict FROM pragma_table_list(?1) WHERE schema = 'main' "
+		"AND name = ?1 COLLATE NOCASE",
+		table, &s, e));
 	TRY(db_step(r->db, s, &row, e));
 	if (!row)
 		rc = err_set(e, NE_NOT_FOUND,

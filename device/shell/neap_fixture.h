@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "common/testing_dir.h"
 #include "device/core/devdb.h"
 #include "device/include/neap.h"
 #include "device/shell/clock.h"
@@ -55,9 +56,7 @@ static inline int make_db_at(const char *at)
 static inline int make_db(void **state)
 {
 	(void)state;
-	snprintf(dir, sizeof dir, "/tmp/neap-api-XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
+	testing_dir("neap-api", dir, sizeof dir);
 	snprintf(path, sizeof path, "%s/app.db", dir);
 	return make_db_at(path);
 }

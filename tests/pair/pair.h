@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "backend/core/ingest.h"
+#include "common/testing_dir.h"
 #include "device/core/engine.h"
 #include "device/core/track.h"
 
@@ -152,9 +153,7 @@ static inline struct pair *pair_new(void)
 	p->mono_ms = 1000;
 	p->wall_ms = (uint64_t)time(NULL) * 1000;
 	p->retained.max = LIMIT_MESSAGE;
-	snprintf(p->dir, sizeof p->dir, "%s/neap-pair-XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	assert_non_null(mkdtemp(p->dir));
+	testing_dir("neap-pair", p->dir, sizeof p->dir);
 	pair_path(p, "store", ".db", p->path);
 	pair_store_open(p);
 	assert_int_equal(sqlite3_open(p->path, &p->sql), SQLITE_OK);

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "backend/core/ingest.h"
+#include "common/testing_dir.h"
 #include "device/core/engine.h"
 #include "device/core/track.h"
 
@@ -289,9 +290,7 @@ static void begin(struct run *r, uint64_t seed)
 	memset(r, 0, sizeof *r);
 	r->random = seed * 7919;
 	r->lossy = true;
-	snprintf(r->dir, sizeof r->dir, "%s/neap-pair-XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	assert_non_null(mkdtemp(r->dir));
+	testing_dir("neap-pair", r->dir, sizeof r->dir);
 	snprintf(r->store_path, sizeof r->store_path, "%s/store.db", r->dir);
 	sc.path = r->store_path;
 	ok(r, store_open(&r->store, &sc, &r->e));

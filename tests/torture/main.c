@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/testing_dir.h"
 #include "tests/torture/torture.h"
 
 enum { ALL_KINDS_FROM = 20000, LOG_MAX = 256 << 20, SYNC_EVERY = 40, TRIES = 50 };
@@ -219,10 +220,7 @@ static void create_schema(struct world *w, struct device *d)
 
 static void open_world(struct world *w)
 {
-	snprintf(w->dir, sizeof w->dir, "%s/neap-torture-XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	if (!mkdtemp(w->dir))
-		abort();
+	testing_dir("neap-torture", w->dir, sizeof w->dir);
 	for (unsigned i = 0; i < DEVICES; i++) {
 		w->device[i].index = i;
 		snprintf(w->device[i].name, sizeof w->device[i].name, "d%u", i);
