@@ -14,15 +14,15 @@ enum { BYTES_MAX = 4096 };
 
 struct source {
 	const char *file, *list, *fuzzer;
-	uint8_t prefix; /* first byte, where the fuzzer takes one that chooses */
-	int has_prefix;
+	const char *prefix; /* first bytes, where the fuzzer takes some that choose */
 };
 
 static const struct source sources[] = {
-	{"frames.json", "frames", "fuzz_frame", 0, 0},
-	{"frames.json", "frames", "fuzz_parts", 7, 1},
-	{"rows.json", "rows", "fuzz_rows", 0, 1},
-	{"shapes.json", "shapes", "fuzz_rows", 1, 1},
+	{"frames.json", "frames", "fuzz_frame", ""},
+	{"frames.json", "frames", "fuzz_ingest", "\x12\xff\xff"},
+	{"frames.json", "frames", "fuzz_parts", "\7"},
+	{"rows.json", "rows", "fuzz_rows", "\2"},
+	{"shapes.json", "shapes", "fuzz_rows", "\1"},
 };
 
 static void fail(const char *what, const char *why)
@@ -58,8 +58,7 @@ static void write_seed(const char *path, const struct source *s, const char *hex
 	FILE *f = fopen(path, "wb");
 	if (!f)
 		fail(path, strerror(errno));
-	if (s->has_prefix)
-		fputc(s->prefix, f);
+	fputs(s->prefix, f);
 	fwrite(bytes, 1, n, f);
 	if (fclose(f))
 		fail(path, strerror(errno));
