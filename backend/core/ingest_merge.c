@@ -506,7 +506,8 @@ int merge_table(struct step *s, struct user_state *us, const struct table_rows *
 	TRY(prepare(&m, e));
 	if (m.t->from == FROM_SERVER)
 		return refuse_all(&m, tr, e);
-	TRY(store_uniques(s->store, &us->u, m.t, s->now_ms, &m.uniques, e));
+	if (!s->in->c.broken.no_unique)
+		TRY(store_uniques(s->store, &us->u, m.t, s->now_ms, &m.uniques, e));
 	for (size_t i = 0; i < tr->n_row; i++)
 		TRY(merge_row(&m, &tr->row[i], e));
 	return unique_settle(&m, e);

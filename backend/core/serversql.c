@@ -94,6 +94,8 @@ static struct reg next_reg(const struct step *s, const struct standing *st)
 {
 	uint64_t newest = st->known ? st->exist.stamp : 0;
 
+	if (s->in->c.broken.sql_by_clock)
+		return (struct reg){stamp_next(0, s->now_ms), SITE_SERVER};
 	for (uint16_t i = 0; i < st->n_col; i++)
 		if (st->has[i] && st->cell[i].stamp > newest)
 			newest = st->cell[i].stamp;

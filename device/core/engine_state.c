@@ -198,8 +198,10 @@ int engine_new_site(struct engine *en, struct err *e)
 	if (!a)
 		return NE_MEMORY;
 	TRY(devdb_begin(en->d, e));
-	TRY(sign_marks(en, en->d->site, e));
-	TRY(identity_sign(en->d, e));
+	if (!en->cfg.broken.site_lost) {
+		TRY(sign_marks(en, en->d->site, e));
+		TRY(identity_sign(en->d, e));
+	}
 	TRY(cutter_restart(en->cutter, e));
 	TRY(devdb_set(en->d, "site", (int64_t)site, e));
 	TRY(devdb_set(en->d, "last_number", 0, e));

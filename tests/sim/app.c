@@ -1,4 +1,4 @@
-/* Apps: their connections, transactions and new versions. */
+/* Apps: their connections and transactions. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,29 +30,6 @@ void app_close(struct sim_device *d)
 	d->app = NULL;
 	d->app_tx = false;
 	d->n_fresh = 0;
-}
-
-/* ---- new versions ---- */
-
-void app_upgrade(struct sim_device *d)
-{
-	struct world *w = d->w;
-	unsigned i = rng_below(&w->chance, w->n_table);
-	const struct sim_table *t = w->table[i];
-	char sql[SQL_MAX];
-
-	if (!t->added || d->app_tx || app_has_added(d, t))
-		return;
-	snprintf(sql, sizeof sql, "ALTER TABLE %s ADD COLUMN %s TEXT", t->name, t->added);
-	sim_clock(w, d);
-	int rc = sqlite3_exec(app_connection(d), sql, NULL, NULL, NULL) & 0xff;
-	sim_trace(w, "%s   app %s: %d", d->name, sql, rc);
-	if (rc == SQLITE_OK) {
-		sim_fault(w, FAULT_UPGRADED);
-		d->upgraded |= 1u << i;
-	}
-	if (!device_struck(d))
-		device_step(d, &(struct event){.type = EV_LOCAL});
 }
 
 /* ---- transactions ---- */
@@ -126,14 +103,7 @@ void app_note_vanished(struct sim_device *d)
 	char sql[200];
 	bool row;
 
-	for (unsigned i = 0; i < w->n_table; i++) {
-		const struct sim_table *t = w->table[i];
-		if (!app_has_added(d, t))
-			continue;
-		snprintf(sql, sizeof sql, "SELECT %s FROM %s", t->added, t->name);
-		if (!prepares(d, sql, &row))
-			d->upgraded &= ~(1u << i);
-	}
+	app_look_at_schema(d);
 	for (size_t i = 0; i < w->n_token; i++) {
 		struct token *t = &w->token[i];
 		if (t->device != d->index || t->touched || t->vanished || t->lost)
@@ -155,7 +125,7 @@ void app_write_last(struct sim_device *d, const char *last)
 	for (unsigned i = 0; i < w->n_table; i++) {
 		const struct sim_table *t = w->table[i];
 		char sql[SQL_MAX];
-		if (t->append || t->n_col == t->n_key)
+		if (t->append || t->n_col == t->n_key || w->down >> i & 1)
 			continue;
 		const char *k = t->col[t->n_key - 1], *c = t->col[t->n_col - 1];
 		snprintf(sql, sizeof sql, "UPDATE %s SET %s='%s' WHERE %s=(SELECT min(%s) FROM %s)",
@@ -173,7 +143,9 @@ static void write_one(struct sim_device *d)
 	struct world *w = d->w;
 	const struct sim_table *t = w->table[rng_below(&w->chance, w->n_table)];
 
-	if (!t->append) {
+	if (w->down >> table_index(w, t) & 1) {
+		;
+	} else if (!t->append) {
 		app_merge_write(d, t);
 	} else if (rng_chance(&w->chance, 150)) {
 		app_append_touch(d, t);

@@ -13,8 +13,6 @@ void app_add_insert(char *sql, const struct sim_table *t, const char *how);
 void app_bind_all(struct world *w, const struct sim_table *t, sqlite3_stmt *s);
 /* Runs and resets a statement; what an app may run into is no failure of the run. */
 void app_run(struct sim_device *d, sqlite3_stmt *s);
-/* Whether the device's app has the table's added column. */
-bool app_has_added(const struct sim_device *d, const struct sim_table *t);
 /* One statement on a merge table. */
 void app_merge_write(struct sim_device *d, const struct sim_table *t);
 

@@ -78,9 +78,17 @@ static void bind_real(struct world *w, sqlite3_stmt *s, int at)
 
 void app_bind_value(struct world *w, sqlite3_stmt *s, int at, char type)
 {
+	char few[8];
+
 	if (type == 'N') {
 		bind_text(w, s,
 			  at); /* the server's table has no NOT NULL: an operator must not either */
+		return;
+	}
+	if (type == 'u') {
+		/* Few values: they meet, also in a swap. */
+		snprintf(few, sizeof few, "u%u", rng_below(&w->chance, 5));
+		sqlite3_bind_text(s, at, few, -1, SQLITE_TRANSIENT);
 		return;
 	}
 	if (type == '*' || rng_chance(&w->chance, 60))
@@ -256,14 +264,9 @@ void app_run(struct sim_device *d, sqlite3_stmt *s)
 			 sqlite3_errmsg(d->app));
 }
 
-bool app_has_added(const struct sim_device *d, const struct sim_table *t)
+static void added_sql(const struct sim_table *t, const char *added, char *sql)
 {
-	return d->upgraded >> table_index(d->w, t) & 1;
-}
-
-static void added_sql(const struct sim_table *t, char *sql)
-{
-	snprintf(sql, SQL_MAX, "UPDATE %s SET %s=hex(randomblob(2))", t->name, t->added);
+	snprintf(sql, SQL_MAX, "UPDATE %s SET %s=hex(randomblob(2))", t->name, added);
 	add_key_equals(sql, t);
 }
 
@@ -272,9 +275,11 @@ void app_merge_write(struct sim_device *d, const struct sim_table *t)
 	char sql[SQL_MAX];
 	sqlite3_stmt *s;
 
+	const char *added = app_added(d, table_index(d->w, t));
+
 	merge_sql(d->w, t, sql);
-	if (app_has_added(d, t) && rng_chance(&d->w->chance, 250))
-		added_sql(t, sql);
+	if (added && rng_chance(&d->w->chance, 250))
+		added_sql(t, added, sql);
 	if (sqlite3_prepare_v2(d->app, sql, -1, &s, NULL) != SQLITE_OK) {
 		sim_fail(d->w, "%s: \"%s\": %s", d->name, sql, sqlite3_errmsg(d->app));
 		return;

@@ -100,6 +100,12 @@ static void act(struct world *w, enum activity a)
 	case DO_PURGE:
 		operator_purge(w);
 		break;
+	case DO_MIGRATE:
+		app_migrate(d);
+		break;
+	case DO_TRACK:
+		device_track(d, false);
+		break;
 	case DO_LATE_SETS:
 		device_late_sets(d);
 		break;

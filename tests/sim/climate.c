@@ -162,8 +162,9 @@ static void draw_collect(struct climate *c, struct rng *r)
 static void draw_schema(struct climate *c, struct rng *r)
 {
 	static const uint32_t weight[DO_N] = {
-		[DO_APP] = 100, [DO_OPERATOR] = 5,     [DO_LINK_DOWN] = 10, [DO_KILL] = 5,
-		[DO_POWER] = 4, [DO_DIE_AT_WRITE] = 8, [DO_SYNC] = 4,	    [DO_UPGRADE] = 25,
+		[DO_APP] = 100, [DO_OPERATOR] = 5, [DO_LINK_DOWN] = 10,
+		[DO_KILL] = 5,	[DO_POWER] = 4,	   [DO_DIE_AT_WRITE] = 8,
+		[DO_SYNC] = 4,	[DO_UPGRADE] = 25, [DO_MIGRATE] = 20,
 	};
 
 	c->activities = (uint32_t)rng_range(r, 20, 80);
@@ -173,6 +174,25 @@ static void draw_schema(struct climate *c, struct rng *r)
 	c->warm = rng_chance(r, 500);
 	draw_weather(c, r);
 	set_weights(c, weight, r);
+}
+
+/* UNIQUE and NOCASE columns (J2), tables that are tracked when others are in sync already. */
+static void draw_strict(struct climate *c, struct rng *r)
+{
+	static const uint32_t weight[DO_N] = {
+		[DO_APP] = 100, [DO_OPERATOR] = 10, [DO_LINK_DOWN] = 10,
+		[DO_KILL] = 5,	[DO_POWER] = 4,	    [DO_DIE_AT_WRITE] = 8,
+		[DO_SYNC] = 4,	[DO_TRACK] = 12,    [DO_BACKEND_DIE] = 4,
+	};
+
+	c->activities = (uint32_t)rng_range(r, 20, 80);
+	c->chaos_ms = c->activities * rng_range(r, 20, 1500);
+	c->keys = (uint32_t)rng_range(r, 2, 6);
+	c->tables = 200;
+	draw_weather(c, r);
+	set_weights(c, weight, r);
+	c->later = rng_chance(r, 500) ? 400 : 0;
+	c->warm = !c->later && rng_chance(r, 500);
 }
 
 static void calm_down(struct climate *c, uint32_t calm)
@@ -210,6 +230,8 @@ void draw_climate(struct world *w)
 		draw_collect(c, r);
 	else if (c->kind == CLIMATE_SCHEMA)
 		draw_schema(c, r);
+	else if (c->kind == CLIMATE_STRICT)
+		draw_strict(c, r);
 	else
 		draw_wide(c, r);
 	/* Calm seeds find what faults would hide. */
@@ -223,6 +245,8 @@ void draw_climate(struct world *w)
 		c->lose = c->repeat = c->delay = c->unpublished = c->skew = 0;
 		for (unsigned i = 0; i < DO_N; i++)
 			c->weight[i] = i == DO_APP ? 120 : i == DO_LINK_DOWN ? 40 : 0;
+		if (c->kind == CLIMATE_SCHEMA)
+			c->weight[DO_UPGRADE] = c->weight[DO_MIGRATE] = 60;
 		c->activities = 10;
 		c->chaos_ms = 10000;
 		c->warm = false;
@@ -239,6 +263,12 @@ void choose_tables(struct world *w)
 			if (sim_tables[i].append &&
 			    (w->n_table == 0 || rng_chance(&w->chance, 500)))
 				w->table[w->n_table++] = &sim_tables[i];
+	for (unsigned i = 0; i < n_sim_strict_tables && w->c.kind == CLIMATE_STRICT; i++)
+		if (rng_chance(&w->chance, 500)) {
+			bool down = !sim_strict_tables[i].unique && rng_chance(&w->chance, 300);
+			w->down |= (down ? 1u : 0) << w->n_table;
+			w->table[w->n_table++] = &sim_strict_tables[i];
+		}
 	if (w->c.tiny)
 		w->table[w->n_table++] = &sim_tables[rng_below(&w->chance, n_sim_tables)];
 	while (w->n_table == 0)

@@ -63,10 +63,39 @@ static struct opener *changes_opener(struct sim_device *d, const char *origin)
 
 /* ---- life ---- */
 
+/* A write that fails kills the device, which is then as new; the file may be locked by the app. */
+static bool track(struct sim_device *d, unsigned i)
+{
+	struct track_options o = {.append = d->w->table[i]->append};
+	struct err e;
+
+	o.direction = d->w->down >> i & 1 ? DIR_DOWN : DIR_BOTH;
+	o.priority = (int)((d->w->seed >> i) % 10); /* the same on all devices */
+	int rc = track_table(engine_devdb(d->en), d->w->table[i]->name, &o, &e);
+	if (device_struck(d))
+		return false;
+	if (rc != NE_BUSY)
+		opened(d, rc, &e, "track");
+	if (!rc)
+		d->untracked &= ~(1u << i);
+	return !rc;
+}
+
+void device_track(struct sim_device *d, bool all)
+{
+	for (unsigned i = 0; i < d->w->n_table && !d->w->failed; i++) {
+		if (!(d->untracked >> i & 1))
+			continue;
+		sim_clock(d->w, d);
+		if (!track(d, i) || !all)
+			break;
+	}
+	device_step(d, &(struct event){.type = EV_LOCAL});
+}
+
 static void create_tables(struct sim_device *d)
 {
 	sqlite3 *app = app_connection(d);
-	struct err e;
 
 	for (unsigned i = 0; i < d->w->n_table; i++)
 		if (sqlite3_exec(app, d->w->table[i]->create, NULL, NULL, NULL) != SQLITE_OK)
@@ -76,10 +105,10 @@ static void create_tables(struct sim_device *d)
 		app_write(d);
 	app_end(d);
 	for (unsigned i = 0; i < d->w->n_table && !d->w->failed; i++) {
-		struct track_options o = {.append = d->w->table[i]->append};
-		o.priority = (int)((d->w->seed >> i) % 10); /* the same on all devices */
-		opened(d, track_table(engine_devdb(d->en), d->w->table[i]->name, &o, &e), &e,
-		       "track");
+		d->untracked |= 1u << i;
+		/* The first one always is: tracking puts what the app created on the disk. */
+		if (i == 0 || !d->w->c.later || rng_chance(&d->w->chance, 1000 - d->w->c.later))
+			track(d, i);
 	}
 }
 
@@ -182,7 +211,7 @@ void device_backup(struct sim_device *d)
 {
 	memimage_free(d->backup);
 	d->backup = memvfs_image(d->path, NULL);
-	d->backup_upgraded = d->upgraded;
+	memcpy(d->backup_added, d->added, sizeof d->added);
 	d->backup_tokens = d->w->n_token;
 	sim_trace(d->w, "%s   is copied", d->name);
 }
@@ -199,7 +228,7 @@ void device_restore(struct sim_device *d)
 	d->restored = true;
 	for (size_t i = d->backup_tokens; i < d->w->n_token; i++)
 		d->w->token[i].lost |= d->w->token[i].device == d->index;
-	d->upgraded = d->backup_upgraded;
+	memcpy(d->added, d->backup_added, sizeof d->added);
 	memset(&d->seen, 0, sizeof d->seen);
 	reopen(d, backup);
 }
@@ -259,7 +288,7 @@ void device_clone(struct sim_device *d)
 	memimage_rename(image, of->path, d->path);
 	note_copy(of, d);
 	d->restored = of->restored = true;
-	d->upgraded = of->upgraded;
+	memcpy(d->added, of->added, sizeof d->added);
 	memset(&d->seen, 0, sizeof d->seen);
 	memvfs_fail_at("", 0, NULL);
 	drop_link(d);

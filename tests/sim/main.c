@@ -50,6 +50,11 @@ static const struct {
 	{"void_all", 0, AT(ingest_break, void_all)},
 	{"no_term", 0, AT(ingest_break, no_term)},
 	{"no_successor", 0, AT(ingest_break, no_successor)},
+	{"receipt_clears", AT(engine_break, receipt_clears), 0},
+	{"site_lost", AT(engine_break, site_lost), 0},
+	{"no_park", AT(engine_break, no_park), 0},
+	{"sql_by_clock", 0, AT(ingest_break, sql_by_clock)},
+	{"no_unique", 0, AT(ingest_break, no_unique)},
 	{"no_report", AT(engine_break, no_report), 0},
 	{"no_cut_id", 0, AT(ingest_break, no_cut_id)},
 	{"no_fence", 0, AT(ingest_break, no_fence)},
@@ -90,7 +95,7 @@ static void usage(FILE *to)
 	fprintf(to, "usage: neap_sim [--seeds A..B | --hours H] [--seconds S] [--devices N[..M]]\n"
 		    "                [--users N] [--activities N] [--climate "
 		    "any|tiny|dense|moving|wide|\n"
-		    "                copies|clocks|collect|schema]\n"
+		    "                copies|clocks|collect|schema|strict]\n"
 		    "                [--crash device|store [--power] [--crash-at K]] [-j JOBS] "
 		    "[--break RULE]... [--expect-failure] [--no-shrink] "
 		    "[--trace] [--verify]\n"
@@ -137,7 +142,7 @@ static bool parse_devices(const char *text, struct options *o)
 static bool parse_climate(const char *text, struct options *o)
 {
 	static const char *const name[] = {"any",    "tiny",   "dense",	  "moving", "wide",
-					   "copies", "clocks", "collect", "schema"};
+					   "copies", "clocks", "collect", "schema", "strict"};
 
 	for (unsigned i = 0; i < sizeof name / sizeof name[0]; i++) {
 		if (strcmp(text, name[i]) != 0)

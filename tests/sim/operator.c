@@ -78,7 +78,8 @@ static void write_one(struct world *w, sqlite3 *db)
 	char sql[SQL_MAX];
 	sqlite3_stmt *s;
 
-	if (t->append)
+	/* What an operator breaks of a device's constraint would stay parked. */
+	if (t->append || t->unique)
 		return;
 	operator_sql(w, t, sql);
 	/* The table may not be declared yet. */

@@ -56,6 +56,40 @@ const struct sim_table sim_tables[] = {
 	 .col = {"dev", "n", "token", "v"},
 	 .type = "tiT*"},
 };
+
+/* With constraints beside the key, and keys that are equal in several spellings. */
+const struct sim_table sim_strict_tables[] = {
+	{.name = "seat",
+	 .create = "CREATE TABLE seat(id INTEGER PRIMARY KEY, u TEXT UNIQUE, n INTEGER)",
+	 .n_key = 1,
+	 .n_col = 3,
+	 .col = {"id", "u", "n"},
+	 .type = "iui",
+	 .rowid_key = true,
+	 .unique = true},
+	{.name = "plan",
+	 .create = "CREATE TABLE plan(k TEXT PRIMARY KEY, a TEXT, b TEXT, n, UNIQUE(a, b))",
+	 .n_key = 1,
+	 .n_col = 4,
+	 .col = {"k", "a", "b", "n"},
+	 .type = "tuu*",
+	 .unique = true},
+	{.name = "tag",
+	 .create = "CREATE TABLE tag(k TEXT COLLATE NOCASE PRIMARY KEY, v, w INTEGER)",
+	 .n_key = 1,
+	 .n_col = 3,
+	 .col = {"k", "v", "w"},
+	 .type = "t*i"},
+	{.name = "place",
+	 .create = "CREATE TABLE place(a TEXT COLLATE NOCASE, b INTEGER, v TEXT COLLATE NOCASE, "
+		   "PRIMARY KEY(a, b)) WITHOUT ROWID",
+	 .n_key = 2,
+	 .n_col = 3,
+	 .col = {"a", "b", "v"},
+	 .type = "tit"},
+};
+const unsigned n_sim_strict_tables = sizeof sim_strict_tables / sizeof sim_strict_tables[0];
+
 const unsigned n_sim_tables = sizeof sim_tables / sizeof sim_tables[0];
 
 unsigned table_index(const struct world *w, const struct sim_table *t)

@@ -10,7 +10,7 @@
  *   device.c   an engine with its link, keys and clock, killed and reopened
  *   backend.c  the ingest with its store, killed before publishing or at any write
  *   app.c      apps that write plain SQL on a device's file; app_sql.c, app_append.c: their
- *              statements; schema.c: their tables
+ *              statements; app_schema.c: their new versions; schema.c: their tables
  *   operator.c plain SQL on the server's store
  *   watch.c    what must hold after every step; check.c: once all is healed
  */
@@ -60,6 +60,8 @@ enum activity {
 	/* What follows is drawn only in climates that are made for it. */
 	DO_PURGE,
 	DO_LATE_SETS,
+	DO_MIGRATE,
+	DO_TRACK,
 	DO_N,
 };
 
@@ -89,6 +91,7 @@ enum fault {
 	FAULT_ALL_REPLAYED,
 	FAULT_VANISHED,
 	FAULT_PURGED,
+	FAULT_MIGRATED,
 	FAULT_N,
 };
 extern const char *const fault_name[FAULT_N];
@@ -120,7 +123,8 @@ enum kind_of_climate {
 	CLIMATE_COPIES,	 /* restored and copied devices, late and replayed sets, purges */
 	CLIMATE_CLOCKS,	 /* clocks far ahead while sets are cut, on a slow network */
 	CLIMATE_COLLECT, /* deletes are forgotten while full pulls are under way */
-	CLIMATE_SCHEMA,	 /* old and new versions of an app side by side */
+	CLIMATE_SCHEMA,	 /* old and new versions of an app side by side; migrations */
+	CLIMATE_STRICT,	 /* UNIQUE and NOCASE columns, directions, tables tracked later */
 };
 
 /* Whose disk fails at one write, all others being fine. */
@@ -168,6 +172,7 @@ struct climate {
 	bool late_touch; /* telemetry is changed soon after it was written */
 	bool late_sets;	 /* what is replayed is mostly what devices sent */
 	bool year_ahead; /* clocks are a year ahead or right */
+	uint32_t later;	 /* tables that are tracked later */
 	uint32_t unmeasured; /* links that come up without the clock having been measured */
 };
 
@@ -182,6 +187,7 @@ struct sim_table {
 			      token of an append row: T */
 	bool rowid_key;	   /* the key is the INTEGER PRIMARY KEY */
 	const char *added; /* a column that newer versions of the app have; NULL none */
+	bool unique;	   /* rows may be refused */
 };
 
 struct sim_user {
@@ -194,6 +200,13 @@ enum purged {
 	PURGED_NOT,
 	PURGED,
 	PURGED_ONCE, /* then the store was put back, or wiped */
+};
+
+/* Whether a table has its added column. */
+enum added {
+	ADDED_NOT,
+	ADDED,
+	ADDED_RENAMED,
 };
 
 /* One row an app appended, by the token in it. */
@@ -237,8 +250,9 @@ struct sim_device {
 	uint64_t tokens;	       /* append rows written so far */
 	struct token fresh[FRESH_MAX]; /* of the app's open transaction */
 	size_t n_fresh;
-	struct memimage *backup;	    /* NULL: none yet */
-	uint32_t upgraded, backup_upgraded; /* tables that have their added column; bits */
+	struct memimage *backup; /* NULL: none yet */
+	enum added added[TABLES_MAX], backup_added[TABLES_MAX];
+	uint32_t untracked; /* tables that are to be tracked later; bits */
 	struct {
 		uint64_t store, term, site, cursor, hold, acked;
 		uint64_t flight[FLIGHT_SEEN];
@@ -310,6 +324,7 @@ struct world {
 	unsigned cap_device;
 	struct sim_device *device; /* n_device of cap_device exist by now */
 	struct sim_table const *table[TABLES_MAX];
+	uint32_t down; /* tables that only the operator writes; bits */
 	struct sim_backend backend;
 
 	struct item **queue; /* a heap by (at_ms, order) */
@@ -397,8 +412,8 @@ void device_late_sets(struct sim_device *d);
 void device_begin_anew(struct sim_device *d);
 /* The device's file is replaced by a copy of another's of the same user. */
 void device_clone(struct sim_device *d);
-/* The app gets a newer version: a column is added to one of its tables. */
-void app_upgrade(struct sim_device *d);
+/* Tracks a table that is not yet, all of them with `all`. */
+void device_track(struct sim_device *d, bool all);
 /* Which rows of the app a power cut took. */
 void app_note_vanished(struct sim_device *d);
 void device_free(struct sim_device *d);
@@ -417,6 +432,16 @@ void backend_restore(struct world *w);
 void backend_wipe(struct world *w);
 void backend_free(struct world *w);
 #define STORE_PATH "store.db"
+
+/* app_schema.c */
+/* The app gets a newer version: a column is added to one of its tables. */
+void app_upgrade(struct sim_device *d);
+/* A table is rebuilt (create, copy, drop, rename), or its added column renamed or dropped. */
+void app_migrate(struct sim_device *d);
+/* The name that the added column has, NULL if the table has none. */
+const char *app_added(const struct sim_device *d, unsigned table);
+/* Looks which tables have it. */
+void app_look_at_schema(struct sim_device *d);
 
 /* app.c */
 sqlite3 *app_connection(struct sim_device *d);
@@ -438,8 +463,8 @@ void app_bind_key(struct world *w, sqlite3_stmt *s, int at, char type);
 /* schema.c */
 /* Its place in the run's tables. */
 unsigned table_index(const struct world *w, const struct sim_table *t);
-extern const struct sim_table sim_tables[];
-extern const unsigned n_sim_tables;
+extern const struct sim_table sim_tables[], sim_strict_tables[];
+extern const unsigned n_sim_tables, n_sim_strict_tables;
 
 /* operator.c */
 void operator_write(struct world *w);

@@ -29,6 +29,7 @@ const char *const fault_name[FAULT_N] = {
 	[FAULT_DEVICE_CLONED] = "devices started from another's copy",
 	[FAULT_UPGRADED] = "apps upgraded by a column",
 	[FAULT_ALL_REPLAYED] = "messages replayed at the end",
+	[FAULT_MIGRATED] = "tables rebuilt, columns renamed or dropped",
 	[FAULT_PURGED] = "rows of telemetry purged by the operator",
 	[FAULT_VANISHED] = "commits of apps lost with the power",
 };
@@ -317,6 +318,8 @@ static void heal(struct world *w)
 			app_end(d);
 		if (!d->link)
 			d->link_up_at = w->now_ms + 100;
+		if (d->untracked)
+			device_track(d, true);
 		device_step(d, &(struct event){.type = EV_LOCAL});
 	}
 	queue_add(w, ITEM_SQL, 1, -1);
