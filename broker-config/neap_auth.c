@@ -7,10 +7,13 @@
 #include <mosquitto_broker.h>
 #include <mosquitto_plugin.h>
 #include <openssl/x509.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "broker-config/neap_auth_gate.h"
+#include "common/log.h"
 
 /* From mosquitto.h, which Debian ships with the client library only. */
 enum mosq_err {
@@ -26,6 +29,8 @@ enum mosq_log {
 	MOSQ_LOG_ERR = 8,
 };
 
+enum { NAME_QUOTED = 2 * LIMIT_ID + 64, TOPIC_QUOTED = 200, WHY_QUOTED = 300 };
+
 /* All else stays out of the broker's symbols. */
 #define EXPORT __attribute__((visibility("default")))
 
@@ -35,9 +40,39 @@ struct state {
 	struct gate *gate;
 	time_t swept_s; /* the tables are swept once a second, or at once … */
 	bool kicks;	/* … after the backend's list changed */
+	struct log_limit limit;
 };
 
 static struct state state;
+
+/*
+ * A line of the audit trail in the broker's log, `pairs` already quoted; bounded as in
+ * common/log.h.
+ */
+static void note(int level, const char *event, const char *source, const char *pairs)
+{
+	char tail[32] = "";
+	uint32_t held = 0;
+
+	if (!log_limit_take(&state.limit, event, source, (uint64_t)time(NULL) * 1000, &held))
+		return;
+	if (held)
+		snprintf(tail, sizeof tail, " held_back=%u", held);
+	mosquitto_log_printf(level, "neap: event=%s%s%s%s", event, *pairs ? " " : "", pairs, tail);
+}
+
+static void note_err(const char *event, const struct err *e)
+{
+	char pairs[WHY_QUOTED + 8], why[WHY_QUOTED];
+
+	snprintf(pairs, sizeof pairs, "why=%s", log_quote(e->text, why, sizeof why));
+	note(MOSQ_LOG_ERR, event, "", pairs);
+}
+
+static const char *text_or_empty(const char *text)
+{
+	return text ? text : "";
+}
 
 /* The common name of the connection's verified certificate; false where there is none. */
 static bool certificate_name(const struct mosquitto *client, char *out, size_t size)
@@ -51,6 +86,21 @@ static bool certificate_name(const struct mosquitto *client, char *out, size_t s
 		out[0] = '\0';
 	X509_free(cert);
 	return true;
+}
+
+static void note_connect(const struct mosquitto *client, const struct gate_connect *c,
+			 const char *event, const struct err *e)
+{
+	const char *from = text_or_empty(mosquitto_client_address(client));
+	char user[NAME_QUOTED], id[NAME_QUOTED], address[NAME_QUOTED], why[WHY_QUOTED];
+	char pairs[3 * NAME_QUOTED + WHY_QUOTED + 32];
+
+	snprintf(pairs, sizeof pairs, "from=%s user=%s client=%s why=%s",
+		 log_quote(from, address, sizeof address),
+		 log_quote(text_or_empty(c->username), user, sizeof user),
+		 log_quote(text_or_empty(c->client_id), id, sizeof id),
+		 log_quote(e->text, why, sizeof why));
+	note(MOSQ_LOG_NOTICE, event, from, pairs);
 }
 
 static int on_auth(int event, void *data, void *userdata)
@@ -74,14 +124,31 @@ static int on_auth(int event, void *data, void *userdata)
 	case GATE_NOT_READY:
 		/* Not MOSQ_ERR_AUTH: the broker then closes without a verdict and the device
 		 * retries. */
-		mosquitto_log_printf(MOSQ_LOG_NOTICE, "neap: %s must wait: %s", c.client_id,
-				     why.text);
+		note_connect(ev->client, &c, "connect_must_wait", &why);
 		return MOSQ_ERR_UNKNOWN;
 	case GATE_REFUSE:
 		break;
 	}
-	mosquitto_log_printf(MOSQ_LOG_NOTICE, "neap: refused a connection: %s", why.text);
+	note_connect(ev->client, &c, "connect_refused", &why);
 	return MOSQ_ERR_AUTH;
+}
+
+/*
+ * A refused read is no news: the broker asks for each message a subscription matches, a device's
+ * own echo among them.
+ */
+static void note_access(const struct policy_request *r)
+{
+	const char *id = text_or_empty(r->client_id);
+	char quoted[NAME_QUOTED], topic[TOPIC_QUOTED];
+	char pairs[NAME_QUOTED + TOPIC_QUOTED + 32];
+
+	if (r->access == POLICY_READ)
+		return;
+	snprintf(pairs, sizeof pairs, "client=%s topic=%s", log_quote(id, quoted, sizeof quoted),
+		 log_quote(text_or_empty(r->topic), topic, sizeof topic));
+	note(MOSQ_LOG_NOTICE, r->access == POLICY_WRITE ? "publish_refused" : "subscribe_refused",
+	     id, pairs);
 }
 
 static int on_acl(int event, void *data, void *userdata)
@@ -111,7 +178,10 @@ static int on_acl(int event, void *data, void *userdata)
 	default:
 		return MOSQ_ERR_ACL_DENIED;
 	}
-	return policy_allows(&r) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+	if (policy_allows(&r))
+		return MOSQ_ERR_SUCCESS;
+	note_access(&r);
+	return MOSQ_ERR_ACL_DENIED;
 }
 
 static int on_control(int event, void *data, void *userdata)
@@ -122,25 +192,47 @@ static int on_control(int event, void *data, void *userdata)
 
 	(void)event;
 	(void)userdata;
-	if (!username || strcmp(username, POLICY_BACKEND) != 0)
+	if (!username || strcmp(username, POLICY_BACKEND) != 0) {
+		const struct policy_request r = {.client_id = mosquitto_client_id(ev->client),
+						 .access = POLICY_WRITE,
+						 .topic = ev->topic};
+		note_access(&r);
 		return MOSQ_ERR_ACL_DENIED;
+	}
 	state.kicks = true;
 	if (gate_control(state.gate, slice_of(ev->payload, ev->payloadlen), &e))
-		mosquitto_log_printf(MOSQ_LOG_ERR, "neap: list of revoked tokens refused: %s",
-				     e.text);
+		note_err("revoked_tokens_refused", &e);
 	return MOSQ_ERR_SUCCESS;
 }
 
-static void kick(const char *client_id)
+static void kick(const char *client_id, const char *why)
 {
+	char pairs[2 * LIMIT_ID + 64];
+
 	/* NOT_FOUND is usual: it left before. */
-	mosquitto_kick_client_by_clientid(client_id, false);
+	if (mosquitto_kick_client_by_clientid(client_id, false))
+		return;
+	snprintf(pairs, sizeof pairs, "client=%s why=%s", client_id, why);
+	note(MOSQ_LOG_NOTICE, "disconnected", client_id, pairs);
+}
+
+static void reload(bool now)
+{
+	struct err e = {0};
+	char pairs[32];
+	size_t keys;
+
+	if (gate_reload(state.gate, now, &keys, &e))
+		note_err("token_key_unusable", &e);
+	else if (keys) {
+		snprintf(pairs, sizeof pairs, "keys=%zu", keys);
+		note(MOSQ_LOG_NOTICE, "token_keys_loaded", "", pairs);
+	}
 }
 
 static int on_tick(int event, void *data, void *userdata)
 {
 	time_t now = time(NULL);
-	struct err e = {0};
 
 	(void)event;
 	(void)data;
@@ -150,9 +242,17 @@ static int on_tick(int event, void *data, void *userdata)
 	state.swept_s = now;
 	state.kicks = false;
 	gate_tick(state.gate, now, kick);
-	if (gate_reload(state.gate, &e))
-		mosquitto_log_printf(MOSQ_LOG_ERR, "neap: the old token keys stay in use: %s",
-				     e.text);
+	reload(false);
+	return MOSQ_ERR_SUCCESS;
+}
+
+/* SIGHUP */
+static int on_reload(int event, void *data, void *userdata)
+{
+	(void)event;
+	(void)data;
+	(void)userdata;
+	reload(true);
 	return MOSQ_ERR_SUCCESS;
 }
 
@@ -165,6 +265,7 @@ static const struct {
 	{MOSQ_EVT_ACL_CHECK, on_acl, NULL},
 	{MOSQ_EVT_CONTROL, on_control, POLICY_CONTROL},
 	{MOSQ_EVT_TICK, on_tick, NULL},
+	{MOSQ_EVT_RELOAD, on_reload, NULL},
 };
 
 EXPORT int mosquitto_plugin_version(int count, const int *versions)
@@ -183,6 +284,8 @@ EXPORT int mosquitto_plugin_init(mosquitto_plugin_id_t *id, void **userdata,
 
 	(void)userdata;
 	plugin = id;
+	if (getrandom(&state.limit.seed, sizeof state.limit.seed, 0) < 0)
+		return MOSQ_ERR_UNKNOWN;
 	for (int i = 0; i < n_opt; i++)
 		if (strcmp(opts[i].key, "token_keys") == 0)
 			folder = opts[i].value;

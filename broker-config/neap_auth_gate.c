@@ -39,6 +39,7 @@ static int add_file(struct jwt_keys *keys, int folder, const char *name, struct 
 	return rc;
 }
 
+/* All that can be used; an error tells of the first file that cannot. */
 static int add_folder(struct jwt_keys *keys, const char *path, struct timespec *mtime,
 		      struct err *e)
 {
@@ -51,32 +52,32 @@ static int add_folder(struct jwt_keys *keys, const char *path, struct timespec *
 			closedir(dir);
 		return err_set(e, NE_NOT_FOUND, "folder of token keys %s cannot be read", path);
 	}
-	for (struct dirent *d; !rc && (d = readdir(dir));) {
+	for (struct dirent *d; (d = readdir(dir));) {
 		size_t len = strlen(d->d_name);
-		if (d->d_name[0] != '.' && len > 4 && strcmp(d->d_name + len - 4, ".pem") == 0)
-			rc = add_file(keys, dirfd(dir), d->d_name, e);
+		if (d->d_name[0] != '.' && len > 4 && strcmp(d->d_name + len - 4, ".pem") == 0 &&
+		    add_file(keys, dirfd(dir), d->d_name, rc ? NULL : e))
+			rc = NE_MALFORMED;
 	}
 	closedir(dir);
 	if (!rc && jwt_keys_count(keys) == 0)
 		rc = err_set(e, NE_NOT_FOUND, "no *.pem in the folder of token keys %s", path);
-	if (!rc)
-		*mtime = st.st_mtim;
+	/* A file that cannot be used may be half written: it is looked at again. */
+	*mtime = rc ? (struct timespec){0} : st.st_mtim;
 	return rc;
 }
 
+/* What is not there any more, or cannot be read, is not trusted any more: never the old keys. */
 static int load(struct gate *g, struct err *e)
 {
 	struct jwt_keys *keys;
+	struct timespec mtime = {0};
 
 	TRY(jwt_keys_new(&keys, e));
-	int rc = add_folder(keys, g->key_folder, &g->folder_mtime, e);
-	if (rc) {
-		jwt_keys_free(keys);
-		return rc;
-	}
+	int rc = add_folder(keys, g->key_folder, &mtime, e);
 	jwt_keys_free(g->keys);
 	g->keys = keys;
-	return NE_OK;
+	g->folder_mtime = mtime;
+	return rc;
 }
 
 int gate_new(struct gate **out, const char *key_folder, struct err *e)
@@ -112,16 +113,17 @@ void gate_free(struct gate *g)
 	free(g);
 }
 
-int gate_reload(struct gate *g, struct err *e)
+int gate_reload(struct gate *g, bool now, size_t *keys, struct err *e)
 {
 	struct stat st;
 
-	if (stat(g->key_folder, &st))
-		return err_set(e, NE_NOT_FOUND, "folder of token keys %s is gone", g->key_folder);
-	if (st.st_mtim.tv_sec == g->folder_mtime.tv_sec &&
+	*keys = 0;
+	if (!now && !stat(g->key_folder, &st) && st.st_mtim.tv_sec == g->folder_mtime.tv_sec &&
 	    st.st_mtim.tv_nsec == g->folder_mtime.tv_nsec)
 		return NE_OK;
-	return load(g, e);
+	int rc = load(g, e);
+	*keys = jwt_keys_count(g->keys);
+	return rc;
 }
 
 static bool void_covers(const struct table *voids, const char *key, int64_t iat)
@@ -153,6 +155,10 @@ static enum gate_verdict connect_device(struct gate *g, const struct gate_connec
 		return refuse(why, "client id is not <username>/<device> of valid ids");
 	if (!c->password)
 		return refuse(why, "no access token given as password");
+	if (jwt_keys_count(g->keys) == 0) {
+		err_set(why, NE_BUSY, "there is no token key to check tokens with");
+		return GATE_NOT_READY;
+	}
 	if (jwt_verify(g->keys, slice_str(c->password), now_s, &claims, why))
 		return GATE_REFUSE;
 	if (strcmp(claims.user.at, user.at) != 0 || strcmp(claims.device.at, device.at) != 0)
@@ -295,7 +301,7 @@ int gate_control(struct gate *g, struct slice json, struct err *e)
 
 struct tick {
 	int64_t now_s;
-	void (*kick)(const char *client_id);
+	gate_kick_fn kick;
 };
 
 static bool tick_client(void *ctx, struct entry *e)
@@ -303,7 +309,7 @@ static bool tick_client(void *ctx, struct entry *e)
 	const struct tick *t = ctx;
 	if (!e->kick && t->now_s <= e->until)
 		return false;
-	t->kick(e->key);
+	t->kick(e->key, e->kick ? "revoked" : "token_ended");
 	return true;
 }
 
@@ -313,7 +319,7 @@ static bool tick_void(void *ctx, struct entry *e)
 	return t->now_s > e->until;
 }
 
-void gate_tick(struct gate *g, int64_t now_s, void (*kick)(const char *client_id))
+void gate_tick(struct gate *g, int64_t now_s, gate_kick_fn kick)
 {
 	struct tick t = {now_s, kick};
 	table_sweep(g->clients, tick_client, &t);

@@ -31,12 +31,17 @@ enum gate_verdict {
 	GATE_NOT_READY, /* nothing wrong with it: try again */
 };
 
-/* Loads every *.pem of `key_folder`. NE_NOT_FOUND when there is no usable key, NE_MEMORY. */
+/* Loads every *.pem of `key_folder`. NE_NOT_FOUND (none), NE_MALFORMED (one is no key), NE_MEMORY.
+ */
 NEAP_CHECK int gate_new(struct gate **out, const char *key_folder, struct err *e);
 void gate_free(struct gate *g);
 
-/* Reads the keys again if the folder changed; on failure the old ones stay and `e` says why. */
-NEAP_CHECK int gate_reload(struct gate *g, struct err *e);
+/*
+ * Reads the keys again if the folder changed, or in any case (`now`). *keys: how many there are,
+ * 0 if nothing was read. From then on exactly the files that are there and can be read are trusted,
+ * also on an error, of which `e` names the first; with none left nobody is let in.
+ */
+NEAP_CHECK int gate_reload(struct gate *g, bool now, size_t *keys, struct err *e);
 
 /* `why` (not NULL) says what was wrong; never a token's content. */
 enum gate_verdict gate_connect(struct gate *g, const struct gate_connect *c, int64_t now_s,
@@ -50,7 +55,9 @@ enum gate_verdict gate_connect(struct gate *g, const struct gate_connect *c, int
  */
 NEAP_CHECK int gate_control(struct gate *g, struct slice json, struct err *e);
 
+/* `why`: token_ended or revoked. */
+typedef void (*gate_kick_fn)(const char *client_id, const char *why);
 /* Forgets what ended; calls `kick` for each connection whose token ended or became void. */
-void gate_tick(struct gate *g, int64_t now_s, void (*kick)(const char *client_id));
+void gate_tick(struct gate *g, int64_t now_s, gate_kick_fn kick);
 
 #endif

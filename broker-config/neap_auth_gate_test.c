@@ -156,9 +156,12 @@ static void only_mqtt_5_and_its_own_listener(void **state)
 static char kicked[8][140];
 static size_t n_kicked;
 
-static void note_kick(const char *client_id)
+static const char *kicked_why;
+
+static void note_kick(const char *client_id, const char *why)
 {
 	assert_true(n_kicked < 8);
+	kicked_why = why;
 	strcpy(kicked[n_kicked++], client_id);
 }
 
@@ -180,6 +183,7 @@ static void kicks_when_the_token_ends(void **state)
 	gate_tick(w->gate, NOW + 6600 + JWT_LEEWAY_S + 1, note_kick);
 	assert_int_equal(n_kicked, 1);
 	assert_string_equal(kicked[0], "alice/d1");
+	assert_string_equal(kicked_why, "token_ended");
 	gate_tick(w->gate, NOW + 6600 + JWT_LEEWAY_S + 2, note_kick);
 	assert_int_equal(n_kicked, 1);
 }
@@ -204,6 +208,7 @@ static void revokes_a_device_and_a_user(void **state)
 	gate_tick(w->gate, NOW, note_kick);
 	assert_int_equal(n_kicked, 1);
 	assert_string_equal(kicked[0], "alice/d1");
+	assert_string_equal(kicked_why, "revoked");
 	assert_int_equal(good_connect(w, NOW), GATE_REFUSE);
 	assert_int_equal(good_connect(w, NOW + 1), GATE_ALLOW);
 
@@ -248,7 +253,9 @@ static void odd_lists_change_nothing(void **state)
 static void keys_are_read_again_when_the_folder_changes(void **state)
 {
 	struct world *w = *state;
-	char second[96];
+	char second[96], third[96];
+	struct err e = {0};
+	size_t n;
 	struct buf private_pem = {.max = 4096}, public_pem = {.max = 4096};
 	struct jwt_signer *other, *first = w->signer;
 
@@ -259,22 +266,52 @@ static void keys_are_read_again_when_the_folder_changes(void **state)
 	assert_int_equal(good_connect(w, NOW), GATE_REFUSE);
 	snprintf(second, sizeof second, "%s/two.pem", w->folder);
 	write_file(second, buf_slice(&public_pem));
-	assert_int_equal(gate_reload(w->gate, NULL), NE_OK);
+	assert_int_equal(gate_reload(w->gate, false, &n, NULL), NE_OK);
+	assert_int_equal(n, 2);
+	assert_int_equal(gate_reload(w->gate, false, &n, NULL), NE_OK);
+	assert_int_equal(n, 0);
+	assert_int_equal(gate_reload(w->gate, true, &n, NULL), NE_OK);
+	assert_int_equal(n, 2);
 	assert_int_equal(good_connect(w, NOW), GATE_ALLOW);
 	w->signer = first;
 	assert_int_equal(good_connect(w, NOW), GATE_ALLOW);
 
-	/* A broken file leaves the old keys in use. */
-	snprintf(second, sizeof second, "%s/three.pem", w->folder);
-	write_file(second, slice_str("nonsense"));
-	assert_int_not_equal(gate_reload(w->gate, NULL), NE_OK);
+	/* A broken file is no key, and is looked at again; a key that is gone is trusted no more.
+	 */
+	snprintf(third, sizeof third, "%s/three.pem", w->folder);
+	write_file(third, slice_str("nonsense"));
+	unlink(second);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(gate_reload(w->gate, false, &n, &e), NE_MALFORMED);
+		assert_non_null(strstr(e.text, "three.pem"));
+		assert_int_equal(n, 1);
+	}
 	assert_int_equal(good_connect(w, NOW), GATE_ALLOW);
-	unlink(second);
-	snprintf(second, sizeof second, "%s/two.pem", w->folder);
-	unlink(second);
+	w->signer = other;
+	assert_int_equal(good_connect(w, NOW), GATE_REFUSE);
+	unlink(third);
+	assert_int_equal(gate_reload(w->gate, false, &n, &e), NE_OK);
+	assert_int_equal(n, 1);
+	w->signer = first;
 	jwt_signer_free(other);
 	buf_free(&private_pem);
 	buf_free(&public_pem);
+}
+
+static void nobody_enters_without_keys(void **state)
+{
+	struct world *w = *state;
+	struct err e = {0};
+	size_t n;
+
+	assert_int_equal(control(w, "{\"shards\":[0,255],\"last\":true,\"void\":[]}"), NE_OK);
+	assert_int_equal(good_connect(w, NOW), GATE_ALLOW);
+	write_file(w->pem, slice_str(""));
+	assert_int_not_equal(gate_reload(w->gate, true, &n, &e), NE_OK);
+	assert_int_equal(good_connect(w, NOW), GATE_NOT_READY);
+	unlink(w->pem);
+	assert_int_equal(gate_reload(w->gate, false, &n, &e), NE_NOT_FOUND);
+	assert_int_equal(good_connect(w, NOW), GATE_NOT_READY);
 }
 
 static void no_key_no_gate(void **state)
@@ -301,6 +338,7 @@ int main(void)
 		TEST(revokes_a_device_and_a_user),
 		TEST(odd_lists_change_nothing),
 		TEST(keys_are_read_again_when_the_folder_changes),
+		TEST(nobody_enters_without_keys),
 		TEST(no_key_no_gate),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

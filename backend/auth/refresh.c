@@ -13,6 +13,7 @@
 
 #include "backend/auth/auth_db.h"
 #include "backend/auth/base64.h"
+#include "common/log.h"
 
 enum { HASH_LEN = 32, SIGNED_LEN = 8 + 4 + 32, TOKEN_LEN = SIGNED_LEN + HASH_LEN };
 
@@ -162,9 +163,10 @@ static int succeed(struct auth *a, struct family *f, int64_t above, const uint8_
 		      slice_of(before, HASH_LEN), auth_now(a));
 }
 
-static void report(const struct family *f, const char *what)
+static void report(const struct family *f, const char *event, const char *what)
 {
-	fprintf(stderr, "neapd: user %s, device %s: %s\n", f->user.at, f->device.at, what);
+	log_audit(LOG_WARN, event, f->user.at, "user=%s device=%s why=\"%s\"", f->user.at,
+		  f->device.at, what);
 }
 
 /* Decides on a token whose MAC is right. *good false: refused, but the change is to be committed.
@@ -178,12 +180,14 @@ static int use(struct auth *a, struct family *f, int64_t generation,
 	if (f->has_prev && !CRYPTO_memcmp(hash, f->prev, HASH_LEN))
 		return succeed(a, f, f->generation, hash, out, e);
 	if (generation > f->generation) {
-		report(f, "a refresh token newer than auth.db knows: auth.db was restored from a "
-			  "backup; accepted");
+		report(f, "refresh_from_the_future",
+		       "a refresh token newer than auth.db knows: auth.db was restored from a "
+		       "backup; accepted");
 		TRY(epoch_move_group(a, f->user.at, e));
 		return succeed(a, f, generation, hash, out, e);
 	}
-	report(f, "a refresh token was used twice: stolen or copied; the device must log in again");
+	report(f, "refresh_reused",
+	       "a refresh token was used twice: stolen or copied; the device must log in again");
 	*good = false;
 	return sql_do(a->db, e, "UPDATE families SET revoked = 1 WHERE id = ?1", "i", f->id);
 }

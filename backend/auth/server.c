@@ -10,10 +10,12 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "backend/auth/audit.h"
 #include "backend/auth/deadline.h"
 #include "backend/auth/reply.h"
 #include "backend/auth/strict.h"
 #include "common/file.h"
+#include "common/log.h"
 
 enum {
 	PEM_MAX = 65536,
@@ -96,8 +98,27 @@ static enum MHD_Result refuse(struct MHD_Connection *c, int status, const char *
 /* Our own failure: said to the operator, not to the caller. */
 static enum MHD_Result fail(struct MHD_Connection *c, const struct err *e)
 {
-	fprintf(stderr, "neapd: a login could not be answered: %s\n", e->text);
+	log_err(LOG_ERROR, "login_failed", e);
 	return refuse(c, 503, "the server cannot answer now; try again later", RETRY_LATER_S);
+}
+
+static void address_of(struct MHD_Connection *c, char out[static AUDIT_ADDRESS])
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+	audit_address(info ? info->client_addr : NULL, out);
+}
+
+/* A request that breaks the rules before anyone is named in it. */
+static enum MHD_Result refuse_request(struct MHD_Connection *c, int status, const char *detail)
+{
+	const struct audit_claim nobody = {0};
+	char from[AUDIT_ADDRESS];
+
+	address_of(c, from);
+	audit_refused("request_refused", from, &nobody, status, detail);
+	return refuse(c, status, detail, 0);
 }
 
 static enum MHD_Result answer_session(struct login_server *s, struct MHD_Connection *c,
@@ -116,11 +137,13 @@ static enum MHD_Result answer_session(struct login_server *s, struct MHD_Connect
 }
 
 static int login(struct login_server *s, const struct request *q, struct auth_session *out,
-		 struct auth_denial *why, struct err *e)
+		 struct auth_denial *why, struct audit_claim *claim, struct err *e)
 {
 	struct login_request in;
 
 	int rc = request_login(slice_of(q->body, q->len), &in, e);
+	if (!rc)
+		audit_claim(claim, in.user, in.device);
 	if (!rc && !id_valid(slice_str(in.device)))
 		rc = err_set(e, NE_MALFORMED,
 			     "\"device\" is no id: letters, digits, '.', '_', '-', at most %d",
@@ -133,10 +156,11 @@ static int login(struct login_server *s, const struct request *q, struct auth_se
 }
 
 static int refresh(struct login_server *s, const struct request *q, struct auth_session *out,
-		   struct auth_denial *why, struct err *e)
+		   struct auth_denial *why, struct audit_claim *claim, struct err *e)
 {
 	char token[REQUEST_MAX];
 
+	(void)claim; /* a token names nobody until it is believed */
 	int rc = request_refresh(slice_of(q->body, q->len), token, e);
 	if (!rc)
 		rc = auth_refresh(s->auth, slice_str(token), out, why, e);
@@ -145,10 +169,11 @@ static int refresh(struct login_server *s, const struct request *q, struct auth_
 }
 
 static int enrol(struct login_server *s, const struct request *q, struct auth_session *out,
-		 struct auth_denial *why, struct err *e)
+		 struct auth_denial *why, struct audit_claim *claim, struct err *e)
 {
 	struct enrol_request in;
 
+	(void)claim;
 	int rc = request_enrol(slice_of(q->body, q->len), &in, e);
 	if (!rc)
 		rc = auth_enrol(s->auth, slice_str(in.code), slice_str(in.attempt), out, why, e);
@@ -157,30 +182,43 @@ static int enrol(struct login_server *s, const struct request *q, struct auth_se
 }
 
 typedef int (*handler_fn)(struct login_server *s, const struct request *q, struct auth_session *out,
-			  struct auth_denial *why, struct err *e);
-static const handler_fn handler[] = {
-	[ROUTE_LOGIN] = login, [ROUTE_REFRESH] = refresh, [ROUTE_ENROL] = enrol};
+			  struct auth_denial *why, struct audit_claim *claim, struct err *e);
+static const struct {
+	handler_fn fn;
+	const char *granted, *refused; /* events of the audit trail */
+} handler[] = {
+	[ROUTE_LOGIN] = {login, "login", "login_refused"},
+	[ROUTE_REFRESH] = {refresh, "refresh", "refresh_refused"},
+	[ROUTE_ENROL] = {enrol, "enrol", "enrol_refused"},
+};
 
 static enum MHD_Result handle_body(struct login_server *s, struct MHD_Connection *c,
 				   const struct request *q)
 {
 	struct auth_session session;
 	struct auth_denial why = {0};
+	struct audit_claim claim = {0};
+	char from[AUDIT_ADDRESS];
 	struct err e;
-	enum MHD_Result done;
+	int status = 400;
 
 	memset(&session, 0, sizeof session);
-	int rc = handler[q->route](s, q, &session, &why, &e);
-	if (!rc)
-		done = answer_session(s, c, &session);
-	else if (rc == NE_MALFORMED)
-		done = refuse(c, 400, e.text, 0);
-	else if (why.status && (rc == NE_AUTH || rc == NE_BUSY))
-		done = refuse(c, why.status, e.text, why.retry_after_s);
-	else
-		done = fail(c, &e);
+	address_of(c, from);
+	int rc = handler[q->route].fn(s, q, &session, &why, &claim, &e);
+	if (!rc) {
+		audit_granted(handler[q->route].granted, from, &session);
+		enum MHD_Result done = answer_session(s, c, &session);
+		auth_session_wipe(&session);
+		return done;
+	}
 	auth_session_wipe(&session);
-	return done;
+	if (rc != NE_MALFORMED) {
+		status = why.status;
+		if (!status || (rc != NE_AUTH && rc != NE_BUSY))
+			return fail(c, &e);
+	}
+	audit_refused(handler[q->route].refused, from, &claim, status, e.text);
+	return refuse(c, status, e.text, status == 400 ? 0 : why.retry_after_s);
 }
 
 static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *name,
@@ -218,14 +256,15 @@ static enum MHD_Result begin(struct MHD_Connection *c, const char *url, const ch
 	MHD_get_connection_values(c, MHD_HEADER_KIND, see_header, &strict);
 	int status = strict_verdict(&strict, post, REQUEST_MAX, &detail);
 	if (status)
-		return refuse(c, status, detail, 0);
+		return refuse_request(c, status, detail);
 	if (!find_route(url, &route))
-		return refuse(c, 404, "no such page; see /v1/login, /v1/refresh and /v1/enrol", 0);
+		return refuse_request(c, 404,
+				      "no such page; see /v1/login, /v1/refresh and /v1/enrol");
 	if (route == ROUTE_HEALTH)
-		return strcmp(method, "GET") ? refuse(c, 405, "only GET is answered here", 0)
+		return strcmp(method, "GET") ? refuse_request(c, 405, "only GET is answered here")
 					     : answer(c, 200, strdup("{\"status\":\"ok\"}"), 0);
 	if (!post)
-		return refuse(c, 405, "only POST is answered here", 0);
+		return refuse_request(c, 405, "only POST is answered here");
 	struct request *q = calloc(1, sizeof *q);
 	if (!q)
 		return MHD_NO;

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/shell/log.h"
 #include "backend/shell/os.h"
+#include "common/log.h"
 
 enum {
 	INBOX_FRAMES = 1024,

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/shell/log.h"
 #include "backend/shell/seals.h"
 #include "broker-config/neap_auth_policy.h"
+#include "common/log.h"
 #include "protocol/frame.h"
 
 enum { VOIDS_A_MESSAGE = 200, SEALERS_MAX = 1000 };

@@ -11,9 +11,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "backend/shell/log.h"
 #include "backend/shell/os.h"
 #include "broker-config/neap_auth_policy.h"
+#include "common/log.h"
 #include "net/probe.h"
 #include "protocol/limits.h"
 

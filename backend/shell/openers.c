@@ -1,18 +1,18 @@
 #include "backend/shell/openers.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/shell/log.h"
 #include "backend/shell/seals.h"
+#include "common/log.h"
 
 enum {
 	OPENERS = 2,
 	QUEUE_MESSAGES = 4096,
 	QUEUE_BYTES = 32 * 1024 * 1024,
 	OPENER_KEYS = 25000,
-	LOG_EVERY = 1000, /* refused messages: the first, then one line in so many */
 };
 
 struct worker {
@@ -32,13 +32,12 @@ struct openers {
 
 static void note_refused(struct openers *o, const struct up_message *m, const struct err *e)
 {
-	char quoted[sizeof e->text + 8];
-	uint64_t before = o->stats->refused++;
+	char quoted[4 * sizeof e->text], source[2 * LIMIT_ID + 2];
 
-	if (before % LOG_EVERY == 0)
-		log_line(LOG_WARN, "message_refused", "user=%s device=%s count=%llu why=%s",
-			 m->user.at, m->device.at, (unsigned long long)before + 1,
-			 log_quote(e->text, quoted, sizeof quoted));
+	o->stats->refused++;
+	snprintf(source, sizeof source, "%s/%s", m->user.at, m->device.at);
+	log_audit(LOG_WARN, "message_refused", source, "user=%s device=%s why=%s", m->user.at,
+		  m->device.at, log_quote(e->text, quoted, sizeof quoted));
 }
 
 static void open_one(struct worker *w, const struct up_message *m, struct buf *plain)

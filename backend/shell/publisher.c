@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/shell/log.h"
 #include "backend/shell/os.h"
 #include "backend/shell/seals.h"
+#include "common/log.h"
 
 enum {
 	BATCHES = 8,

@@ -14,11 +14,11 @@
 
 #include "backend/auth/server.h"
 #include "backend/shell/keeper.h"
-#include "backend/shell/log.h"
 #include "backend/shell/openers.h"
 #include "backend/shell/os.h"
 #include "backend/shell/runlock.h"
 #include "backend/shell/status.h"
+#include "common/log.h"
 
 enum {
 	LOOK_MS = 100, /* how often accounts are looked at */
