@@ -37,7 +37,8 @@ static int insert_user(struct auth *a, const char *user, const char *hash, struc
 	TRY(epoch_next(a, floor, &epoch, e));
 	TRY(sql_do(a->db, e, "INSERT INTO users VALUES(?1, ?2, 0, ?3, ?4)", "ssii", user, hash,
 		   epoch, auth_now(a)));
-	return auth_touch(a, e);
+	TRY(auth_touch(a, e));
+	return record_user_added(a, user, e);
 }
 
 int auth_user_add(struct auth *a, const char *user, struct slice password, struct err *e)

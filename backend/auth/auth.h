@@ -119,6 +119,46 @@ NEAP_CHECK int auth_each_void(struct auth *a, auth_void_fn fn, void *ctx, struct
 NEAP_CHECK int auth_store_opened(struct auth *a, uint64_t store_id, uint64_t previous_term,
 				 uint64_t term, struct err *e);
 
+/*
+ * Tells the audit trail each change of accounts, devices and codes that was not told yet, by
+ * whichever process it was made, also while none served. Cheap: call it often, from one thread.
+ * NE_DISK, NE_BUSY; then it is told by a later call.
+ */
+NEAP_CHECK int auth_trail(struct auth *a, struct err *e);
+
+/* --- rotation of keys --- */
+
+/*
+ * Looks at the folder of keys and takes up what changed, as in a running neapd; a key that signs
+ * from now on is told to the audit trail. Cheap: call it often, from one thread. On an error the
+ * keys that were read before stay in use.
+ */
+NEAP_CHECK int auth_keys_look(struct auth *a, struct err *e);
+
+/*
+ * A new master key from *from_s on, a few seconds ahead: group keys move on then, message keys with
+ * each device's next refresh. NE_EXISTS, NE_LIMIT, NE_DISK.
+ */
+NEAP_CHECK int auth_rotate_master(struct auth *a, int64_t *from_s, struct err *e);
+/*
+ * A new token key: its public half is in the broker's folder at once, it signs `after_s` later.
+ * NE_EXISTS (an earlier one would sign after it), NE_LIMIT, NE_DISK.
+ */
+NEAP_CHECK int auth_rotate_token(struct auth *a, int64_t after_s, int64_t *from_s, struct err *e);
+
+struct auth_key_info {
+	bool master;
+	const char *kid;	 /* of a token key */
+	int64_t from_s, until_s; /* used from, and until the next one is; 0: there is none */
+	int64_t retire_s;	 /* nothing depends on it any more from then on; 0 as until_s */
+	bool used;
+};
+typedef int (*auth_key_fn)(void *ctx, const struct auth_key_info *k, struct err *e);
+/* Masters, then token keys, the oldest first. Nothing of `a` may be called from `fn`. */
+NEAP_CHECK int auth_each_key(struct auth *a, auth_key_fn fn, void *ctx, struct err *e);
+/* Removes those on which nothing depends any more; `fn` is told of each. NE_DISK. */
+NEAP_CHECK int auth_retire_keys(struct auth *a, auth_key_fn fn, void *ctx, struct err *e);
+
 /* --- log in --- */
 
 enum { REFRESH_TOKEN_LEN = 102, ACCESS_TOKEN_MAX = 4096 };

@@ -18,7 +18,8 @@ enum { BUSY_MS = 5000, VERSION = 1 };
  * what the broker must refuse until the tokens in question have run out. meta.log_bytes: how much
  * of revocations.log this file has in it. meta.epoch_floor: above every epoch of removed users.
  * codes: one-time codes by hash, one a device; used_s 0: not used yet, else `attempt` is the hash
- * of the attempt that may still ask again.
+ * of the attempt that may still ask again. trail: how much of revocations.log was told to the audit
+ * trail.
  */
 static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS meta(one INTEGER PRIMARY KEY CHECK(one = 1), version INTEGER"
@@ -40,6 +41,9 @@ static const char schema[] =
 	"NOT"
 	" NULL, made_s INTEGER NOT NULL, until_s INTEGER NOT NULL, used_s INTEGER NOT NULL, attempt"
 	" BLOB, UNIQUE(user, device)) WITHOUT ROWID;"
+	"CREATE TABLE IF NOT EXISTS trail(one INTEGER PRIMARY KEY CHECK(one = 1), log_bytes"
+	" INTEGER NOT NULL);"
+	"INSERT OR IGNORE INTO trail VALUES(1, 0);"
 	"INSERT OR IGNORE INTO meta VALUES(1, 1, 1, 0, 0, 0, 0, 0);";
 
 static int64_t system_now_s(void *ctx)
@@ -195,29 +199,14 @@ static int open_files(struct auth *a, struct err *e)
 	return revoke_replay(a, e);
 }
 
-/* A newer master key is taken up by new epochs for all (K7). */
-static int notice_master(struct auth *a, struct err *e)
-{
-	int64_t newest = a->keys.master[a->keys.masters - 1].id;
-	int64_t known;
-
-	TRY(auth_begin(a, e));
-	int rc = db_int(a->db, "SELECT master_id FROM meta", 0, &known, e);
-	if (!rc && known != 0 && known != newest)
-		rc = epoch_move_all(a, true, e);
-	if (!rc && known != newest)
-		rc = sql_do(a->db, e, "UPDATE meta SET master_id = ?1", "i", newest);
-	return auth_end(a, rc, e);
-}
-
 static int open_rest(struct auth *a, struct err *e)
 {
 	uint8_t random[16];
 	char text[2 * sizeof random + 1];
 
-	TRY(keyring_open(&a->keys, a->config->keys, e));
+	TRY(keys_open(a, e));
 	TRY(open_files(a, e));
-	TRY(notice_master(a, e));
+	TRY(keys_notice_master(a, e));
 	if (RAND_bytes(random, sizeof random) != 1)
 		return err_set(e, NE_INTERNAL, "no random bytes");
 	for (size_t i = 0; i < sizeof random; i++) {
@@ -237,10 +226,12 @@ int auth_open(struct auth **out, const struct config *c, struct err *e)
 	}
 	a->config = c;
 	a->log_fd = -1;
+	a->told = -1;
 	a->data_version = -1;
 	a->looked_ms = -1;
 	auth_set_clock(a, system_now_s, NULL);
 	pthread_mutex_init(&a->lock, NULL);
+	pthread_rwlock_init(&a->keys_lock, NULL);
 	/* The callbacks of auth_each_…() may ask for keys. */
 	pthread_mutexattr_t recursive;
 	pthread_mutexattr_init(&recursive);
@@ -267,10 +258,11 @@ void auth_close(struct auth *a)
 	db_close(a->read);
 	if (a->log_fd >= 0)
 		close(a->log_fd);
-	keyring_close(&a->keys);
+	keys_close(a);
 	hash_gate_destroy(&a->gate);
 	throttle_destroy(&a->throttle);
 	pthread_mutex_destroy(&a->lock);
+	pthread_rwlock_destroy(&a->keys_lock);
 	pthread_mutex_destroy(&a->read_lock);
 	OPENSSL_cleanse(a->cache, KEY_CACHE * sizeof *a->cache);
 	free(a->cache);

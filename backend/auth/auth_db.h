@@ -25,14 +25,18 @@ enum { KEY_CACHE = 4096 };
 
 struct auth {
 	const struct config *config;
-	struct keyring keys;
+	/* Replaced when the folder changed: used under keys_lock, which is taken last. */
+	struct keyring *keys;
+	pthread_rwlock_t keys_lock;
+	const char *signs; /* kid, of `keys`: what the trail was told last */
 	int64_t (*now_s)(void *ctx);
 	void *now_ctx;
 
 	/* Changes go one at a time; `db` is used under `lock` only. */
 	pthread_mutex_t lock;
 	struct db *db;
-	int log_fd; /* revocations.log */
+	int log_fd;   /* revocations.log */
+	int64_t told; /* its size when auth_trail looked last */
 
 	/* Look-ups do not wait for a commit: `read` and what follows are under `read_lock`. */
 	pthread_mutex_t read_lock;
@@ -73,16 +77,35 @@ NEAP_CHECK int sql_int(struct db *db, int64_t none, int64_t *out, struct err *e,
 /* --- epochs (epoch.c), in a change --- */
 
 /* max(now, last + 1): epochs rise strictly, also within a second (K2). */
-NEAP_CHECK int epoch_next(const struct auth *a, int64_t last, int64_t *out, struct err *e);
+NEAP_CHECK int epoch_next(struct auth *a, int64_t last, int64_t *out, struct err *e);
 NEAP_CHECK int epoch_move_group(struct auth *a, const char *user, struct err *e);
 /* `keep` leaves the epoch before good for opening, for a device that has not heard yet. */
 NEAP_CHECK int epoch_move_device(struct auth *a, const char *user, const char *device, bool keep,
 				 struct err *e);
-/* Moves on what is older than 30 days. */
+/* Moves on what is older than 30 days or than the newest master key. */
 NEAP_CHECK int epoch_refresh(struct auth *a, const char *user, const char *device, struct err *e);
-/* All groups and devices, after a master key was added; all groups, after the store was replaced.
+/*
+ * All groups: after a master key was added, or the store was replaced. Devices get their new epoch
+ * with their next refresh, so that a running fleet needs none at once.
  */
-NEAP_CHECK int epoch_move_all(struct auth *a, bool devices, struct err *e);
+NEAP_CHECK int epoch_move_groups(struct auth *a, struct err *e);
+/* Ends what is left of epochs from before `master`, of devices that have not been here since. */
+NEAP_CHECK int epoch_end_before(struct auth *a, uint32_t master, struct err *e);
+
+/* --- keys (keys.c) --- */
+
+/* Reads the folder for the first time. */
+NEAP_CHECK int keys_open(struct auth *a, struct err *e);
+void keys_close(struct auth *a);
+/*
+ * Reads it again, and tells the audit trail what changed; on an error what was read before stays.
+ * Under any lock but keys_lock.
+ */
+NEAP_CHECK int keys_reload(struct auth *a, bool tell, struct err *e);
+/* A newer master key begins new epochs for all groups (K7). */
+NEAP_CHECK int keys_notice_master(struct auth *a, struct err *e);
+/* Id of the newest master key. */
+uint32_t keys_newest_master(struct auth *a);
 
 /* --- refresh tokens (refresh.c), in a change --- */
 
@@ -100,6 +123,11 @@ NEAP_CHECK int account_set_hash(struct auth *a, const char *user, const char *ha
 /* What is taken from an enrolment code of the device at this moment, for good (also after a restore
  * of auth.db). In a change. */
 NEAP_CHECK int revoke_code(struct auth *a, const char *user, const char *device, struct err *e);
+
+/* For the audit trail. In a change. */
+NEAP_CHECK int record_user_added(struct auth *a, const char *user, struct err *e);
+NEAP_CHECK int record_code_made(struct auth *a, const char *user, const char *device,
+				struct err *e);
 
 /* --- sessions (session.c) --- */
 

@@ -29,31 +29,6 @@ static int end(void **state)
 	return 0;
 }
 
-/* The token as the broker sees it: by the public key in its folder. */
-static int verify(const char *token, struct jwt_claims *claims)
-{
-	struct buf pem = {.max = 4096};
-	struct jwt_keys *keys;
-	struct dirent *entry;
-	char path[2048];
-	struct err e;
-
-	DIR *dir = opendir(t.config.token_keys);
-	assert_non_null(dir);
-	while ((entry = readdir(dir)) && entry->d_name[0] == '.')
-		;
-	assert_non_null(entry);
-	snprintf(path, sizeof path, "%s/%s", t.config.token_keys, entry->d_name);
-	closedir(dir);
-	assert_int_equal(file_read(path, &pem, &e), 0);
-	assert_int_equal(jwt_keys_new(&keys, &e), 0);
-	assert_int_equal(jwt_keys_add(keys, buf_slice(&pem), &e), 0);
-	int rc = jwt_verify(keys, slice_str(token), t.now_s, claims, &e);
-	jwt_keys_free(keys);
-	buf_free(&pem);
-	return rc;
-}
-
 static void login_gives_what_a_device_needs(void **state)
 {
 	struct auth_session s;
@@ -67,7 +42,7 @@ static void login_gives_what_a_device_needs(void **state)
 	assert_string_equal(s.device.at, "d1");
 	assert_int_equal(strlen(s.refresh), REFRESH_TOKEN_LEN);
 	assert_in_range(s.expires_in_s, 3240, 3960);
-	assert_int_equal(verify(s.access, &claims), 0);
+	assert_int_equal(testing_verify(&t, s.access, &claims), 0);
 	assert_string_equal(claims.device.at, "d1");
 	assert_int_equal(claims.exp - claims.iat, s.expires_in_s);
 
@@ -314,7 +289,7 @@ static void a_new_password_voids_all(void **state)
 			 0);
 	/* In the same second, yet not among the tokens that are void. */
 	assert_int_equal(auth_each_void(t.auth, stop_at_void, &voided, &e), 0);
-	assert_int_equal(verify(out.access, &claims), 0);
+	assert_int_equal(testing_verify(&t, out.access, &claims), 0);
 	assert_true(claims.iat > voided);
 }
 

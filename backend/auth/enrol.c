@@ -115,8 +115,9 @@ static int put_code(struct auth *a, const char *user, const char *device, int64_
 		   "ssi", user, device, now));
 	/* Later than any use of the one before: the log of uses names the device only (do_enrol).
 	 */
-	return sql_do(a->db, e, "INSERT INTO codes VALUES(?1, ?2, ?3, ?4, ?5, 0, NULL)", "bssii",
-		      slice_of(hash, HASH_LEN), user, device, now, now + valid_s);
+	TRY(sql_do(a->db, e, "INSERT INTO codes VALUES(?1, ?2, ?3, ?4, ?5, 0, NULL)", "bssii",
+		   slice_of(hash, HASH_LEN), user, device, now, now + valid_s));
+	return record_code_made(a, user, device, e);
 }
 
 int auth_device_enrol(struct auth *a, const char *user, const char *device, int64_t valid_s,

@@ -1,12 +1,14 @@
 #include "backend/auth/keyring.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/file.h"
 
@@ -21,6 +23,20 @@ static int path_of(char out[static PATH_LEN], const char *folder, const char *na
 	return 0;
 }
 
+/* Root makes keys for the user that the folder belongs to: neapd, or the broker. */
+static int create(const char *folder, const char *path, struct slice content, enum file_mode mode,
+		  struct err *e)
+{
+	struct stat st;
+
+	TRY(file_create(path, content, mode, e));
+	if (geteuid() != 0 || (!stat(folder, &st) && !lchown(path, st.st_uid, st.st_gid)))
+		return 0;
+	unlink(path);
+	return err_set(e, NE_DISK, "cannot give \"%s\" to its folder's owner: %s", path,
+		       strerror(errno));
+}
+
 static int write_random(const char *folder, const char *name, struct err *e)
 {
 	uint8_t secret[KEY_LEN];
@@ -29,50 +45,101 @@ static int write_random(const char *folder, const char *name, struct err *e)
 	TRY(path_of(path, folder, name, e));
 	if (RAND_bytes(secret, sizeof secret) != 1)
 		return err_set(e, NE_INTERNAL, "no random bytes for \"%s\"", path);
-	int rc = file_create(path, slice_of(secret, sizeof secret), FILE_SECRET, e);
+	int rc = create(folder, path, slice_of(secret, sizeof secret), FILE_SECRET, e);
 	OPENSSL_cleanse(secret, sizeof secret);
 	return rc;
 }
 
-static int write_token_key(const char *keys, const char *token_keys, struct err *e)
+static int sync_removed(const char *path, struct err *e)
+{
+	if (unlink(path) && errno != ENOENT)
+		return err_set(e, NE_DISK, "cannot remove \"%s\": %s", path, strerror(errno));
+	return file_sync_folder(path, e);
+}
+
+static int token_path(char out[static PATH_LEN], const char *keys, int64_t from_s, const char *kid,
+		      struct err *e)
+{
+	char name[128];
+
+	snprintf(name, sizeof name, "token-%lld-%s.pem", (long long)from_s, kid);
+	return path_of(out, keys, name, e);
+}
+
+static int public_path(char out[static PATH_LEN], const char *token_keys, const char *kid,
+		       struct err *e)
+{
+	char name[128];
+
+	snprintf(name, sizeof name, "%s.pem", kid);
+	return path_of(out, token_keys, name, e);
+}
+
+int keyring_add_token(const char *keys, const char *token_keys, int64_t from_s, struct err *e)
 {
 	struct buf priv = {.max = PEM_MAX}, pub = {.max = PEM_MAX};
 	struct jwt_signer *signer = NULL;
-	char name[128], path[PATH_LEN];
+	char path[PATH_LEN], public[PATH_LEN];
 
 	int rc = jwt_generate(&priv, &pub, e);
 	if (!rc)
 		rc = jwt_signer_new(&signer, buf_slice(&priv), e);
-	if (!rc) {
-		snprintf(name, sizeof name, "token-%s.pem", jwt_signer_kid(signer));
-		rc = path_of(path, keys, name, e);
-	}
-	/* The public half first: a token must never be out before the broker can check it. */
-	if (!rc) {
-		char public_path[PATH_LEN];
-		snprintf(name, sizeof name, "%s.pem", jwt_signer_kid(signer));
-		rc = path_of(public_path, token_keys, name, e);
-		if (!rc)
-			rc = file_create(public_path, buf_slice(&pub), FILE_PUBLIC, e);
-	}
 	if (!rc)
-		rc = file_create(path, buf_slice(&priv), FILE_SECRET, e);
+		rc = token_path(path, keys, from_s, jwt_signer_kid(signer), e);
+	if (!rc)
+		rc = public_path(public, token_keys, jwt_signer_kid(signer), e);
+	/* The public half first: a token must never be out before the broker can check it. */
+	if (!rc)
+		rc = create(token_keys, public, buf_slice(&pub), FILE_PUBLIC, e);
+	if (!rc)
+		rc = create(keys, path, buf_slice(&priv), FILE_SECRET, e);
 	jwt_signer_free(signer);
 	secret_free(&priv);
 	buf_free(&pub);
 	return rc;
 }
 
-int keyring_create(const char *keys, const char *token_keys, int64_t now_s, struct err *e)
+int keyring_remove_token(const char *keys, const char *token_keys, int64_t from_s, const char *kid,
+			 struct err *e)
+{
+	char path[PATH_LEN];
+
+	TRY(public_path(path, token_keys, kid, e));
+	TRY(sync_removed(path, e));
+	TRY(token_path(path, keys, from_s, kid, e));
+	return sync_removed(path, e);
+}
+
+static int master_name(char out[static 32], int64_t from_s, struct err *e)
+{
+	if (from_s <= 0 || from_s >= UINT32_MAX)
+		return err_set(e, NE_USAGE, "this machine's clock is wrong: set the date first");
+	snprintf(out, 32, "master-%lld", (long long)from_s);
+	return 0;
+}
+
+int keyring_add_master(const char *keys, int64_t from_s, struct err *e)
 {
 	char name[32];
 
-	if (now_s <= 0 || now_s >= UINT32_MAX)
-		return err_set(e, NE_USAGE, "this machine's clock is wrong: set the date first");
-	snprintf(name, sizeof name, "master-%lld", (long long)now_s);
-	TRY(write_random(keys, name, e));
+	TRY(master_name(name, from_s, e));
+	return write_random(keys, name, e);
+}
+
+int keyring_remove_master(const char *keys, uint32_t id, struct err *e)
+{
+	char name[32], path[PATH_LEN];
+
+	TRY(master_name(name, id, e));
+	TRY(path_of(path, keys, name, e));
+	return sync_removed(path, e);
+}
+
+int keyring_create(const char *keys, const char *token_keys, int64_t now_s, struct err *e)
+{
+	TRY(keyring_add_master(keys, now_s, e));
 	TRY(write_random(keys, "refresh", e));
-	return write_token_key(keys, token_keys, e);
+	return keyring_add_token(keys, token_keys, now_s, e);
 }
 
 static int read_key(const char *path, struct key *out, struct err *e)
@@ -101,7 +168,8 @@ static int add_master(struct keyring *k, const char *path, const char *number, s
 		return err_set(e, NE_CORRUPT, "\"%s\" is not named after a number of seconds",
 			       path);
 	if (k->masters == KEYRING_MASTERS)
-		return err_set(e, NE_LIMIT, "more than %d master keys; remove the oldest",
+		return err_set(e, NE_LIMIT,
+			       "more than %d master keys; remove old ones: neapd key retire",
 			       (int)KEYRING_MASTERS);
 	size_t at = k->masters;
 	while (at > 0 && k->master[at - 1].id > id)
@@ -112,33 +180,36 @@ static int add_master(struct keyring *k, const char *path, const char *number, s
 	return read_key(path, &k->master[at].key, e);
 }
 
-/* The newest token key signs: the one whose file was written last. */
-static int add_signer(struct keyring *k, const char *path, struct timespec *newest, struct err *e)
+static int add_token(struct keyring *k, const char *path, const char *number, struct err *e)
 {
 	struct buf pem = {.max = PEM_MAX};
 	struct jwt_signer *signer = NULL;
-	struct stat st;
+	char *end;
+	long long from_s = strtoll(number, &end, 10);
 
-	if (stat(path, &st))
-		return err_set(e, NE_DISK, "cannot look at \"%s\"", path);
-	if (k->signer &&
-	    (st.st_mtim.tv_sec < newest->tv_sec ||
-	     (st.st_mtim.tv_sec == newest->tv_sec && st.st_mtim.tv_nsec <= newest->tv_nsec)))
-		return 0;
+	if (*number < '1' || *number > '9' || *end != '-' || from_s >= UINT32_MAX)
+		return err_set(e, NE_CORRUPT, "\"%s\" is not named token-<second>-<kid>.pem", path);
+	if (k->tokens == KEYRING_SIGNERS)
+		return err_set(e, NE_LIMIT,
+			       "more than %d token keys; remove old ones: neapd key retire",
+			       (int)KEYRING_SIGNERS);
 	int rc = file_read_secret(path, &pem, e);
 	if (!rc && jwt_signer_new(&signer, buf_slice(&pem), e))
 		rc = err_wrap(e, "\"%s\"", path);
 	secret_free(&pem);
 	if (rc)
 		return rc;
-	jwt_signer_free(k->signer);
-	k->signer = signer;
-	*newest = st.st_mtim;
+	size_t at = k->tokens;
+	while (at > 0 && k->token[at - 1].from_s > from_s)
+		at--;
+	memmove(&k->token[at + 1], &k->token[at], (k->tokens - at) * sizeof k->token[0]);
+	k->tokens++;
+	k->token[at].from_s = from_s;
+	k->token[at].signer = signer;
 	return 0;
 }
 
-static int add_file(struct keyring *k, const char *folder, const char *name,
-		    struct timespec *newest, struct err *e)
+static int add_file(struct keyring *k, const char *folder, const char *name, struct err *e)
 {
 	char path[PATH_LEN];
 	size_t len = strlen(name);
@@ -147,40 +218,80 @@ static int add_file(struct keyring *k, const char *folder, const char *name,
 	if (!strncmp(name, "master-", 7))
 		return add_master(k, path, name + 7, e);
 	if (!strncmp(name, "token-", 6) && len > 10 && !strcmp(name + len - 4, ".pem"))
-		return add_signer(k, path, newest, e);
+		return add_token(k, path, name + 6, e);
 	return 0;
 }
 
-int keyring_open(struct keyring *k, const char *keys, struct err *e)
+static int fill(struct keyring *k, const char *keys, struct err *e)
 {
-	struct timespec newest = {0, 0};
 	struct dirent *entry;
+	struct stat st;
 	char path[PATH_LEN];
-	int rc;
 
-	memset(k, 0, sizeof *k);
 	TRY(path_of(path, keys, "refresh", e));
 	DIR *dir = opendir(keys);
-	if (!dir)
+	if (!dir || fstat(dirfd(dir), &st)) {
+		if (dir)
+			closedir(dir);
 		return err_set(e, NE_NOT_FOUND,
 			       "cannot open the folder of keys \"%s\"; neapd init writes one",
 			       keys);
-	rc = read_key(path, &k->refresh, e);
+	}
+	k->mtime = st.st_mtim;
+	int rc = read_key(path, &k->refresh, e);
 	while (!rc && (entry = readdir(dir)))
-		rc = add_file(k, keys, entry->d_name, &newest, e);
+		rc = add_file(k, keys, entry->d_name, e);
 	closedir(dir);
-	if (!rc && (!k->masters || !k->signer))
+	if (!rc && (!k->masters || !k->tokens))
 		rc = err_set(e, NE_NOT_FOUND, "no %s in \"%s\"; bring it back from a backup",
 			     k->masters ? "token-….pem" : "master-…", keys);
+	return rc;
+}
+
+int keyring_open(struct keyring **out, const char *keys, struct err *e)
+{
+	struct keyring *k = calloc(1, sizeof *k);
+
+	if (!k)
+		return err_set(e, NE_MEMORY, "no memory for the keys");
+	int rc = fill(k, keys, e);
 	if (rc)
 		keyring_close(k);
+	else
+		*out = k;
 	return rc;
 }
 
 void keyring_close(struct keyring *k)
 {
-	jwt_signer_free(k->signer);
+	if (!k)
+		return;
+	for (size_t i = 0; i < k->tokens; i++)
+		jwt_signer_free(k->token[i].signer);
 	OPENSSL_cleanse(k, sizeof *k);
+	free(k);
+}
+
+bool keyring_changed(const struct keyring *k, const char *keys)
+{
+	struct stat st;
+
+	return !stat(keys, &st) &&
+	       (st.st_mtim.tv_sec != k->mtime.tv_sec || st.st_mtim.tv_nsec != k->mtime.tv_nsec);
+}
+
+uint32_t keyring_newest(const struct keyring *k)
+{
+	return k->master[k->masters - 1].id;
+}
+
+size_t keyring_signs(const struct keyring *k, int64_t now_s)
+{
+	size_t i = k->tokens - 1;
+
+	while (i > 0 && k->token[i].from_s > now_s)
+		i--;
+	return i;
 }
 
 const struct key *keyring_master(const struct keyring *k, uint32_t epoch, uint32_t *id)

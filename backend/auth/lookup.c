@@ -55,15 +55,36 @@ static int derive(struct auth *a, enum key_purpose purpose, const char *user, co
 		  uint32_t epoch, struct auth_key *out, struct err *e)
 {
 	uint32_t id;
-	const struct key *master = keyring_master(&a->keys, epoch, &id);
 
-	if (!master)
-		return err_set(e, NE_NOT_FOUND,
-			       "the master key of epoch %u is missing; bring it back from a backup",
-			       epoch);
+	pthread_rwlock_rdlock(&a->keys_lock);
+	const struct key *master = keyring_master(a->keys, epoch, &id);
+	int rc = master ? key_derive(master, id, purpose, slice_str(user), slice_str(device), epoch,
+				     &out->key, e)
+			: err_set(e, NE_NOT_FOUND,
+				  "the master key of epoch %u is missing; bring it back from a "
+				  "backup",
+				  epoch);
+	pthread_rwlock_unlock(&a->keys_lock);
 	out->epoch = epoch;
-	return key_derive(master, id, purpose, slice_str(user), slice_str(device), epoch, &out->key,
-			  e);
+	return rc;
+}
+
+/*
+ * Another process may have met a new master key before us, and moved epochs on: an older key must
+ * never be taken for such an epoch.
+ */
+static int know_master(struct auth *a, struct err *e)
+{
+	int64_t known;
+
+	TRY(db_int(a->read, "SELECT master_id FROM meta", 0, &known, e));
+	if (known <= keys_newest_master(a))
+		return 0;
+	TRY(keys_reload(a, true, e));
+	if (known <= keys_newest_master(a))
+		return 0;
+	return err_set(e, NE_NOT_FOUND, "the master key master-%lld is missing; bring it back",
+		       (long long)known);
 }
 
 /* device "" for the group's. *prev is 0 where there is none. */
@@ -102,6 +123,7 @@ static int find_key(struct auth *a, const char *user, const char *device, uint32
 	int64_t epoch, prev;
 
 	TRY(find_epoch(a, user, device, &epoch, &prev, e));
+	TRY(know_master(a, e));
 	if (asked && asked != epoch && (!prev || asked != prev))
 		return err_set(e, NE_AUTH,
 			       "user \"%.64s\", device \"%.64s\": epoch %u is over or never was",

@@ -49,14 +49,14 @@ static int failed(struct err *e)
 	return err_set(e, NE_INTERNAL, "the crypto library failed to make a refresh token");
 }
 
-static int mac_of(const struct auth *a, const uint8_t *token, uint8_t out[static HASH_LEN],
-		  struct err *e)
+static int mac_of(struct auth *a, const uint8_t *token, uint8_t out[static HASH_LEN], struct err *e)
 {
 	unsigned len = HASH_LEN;
 
-	if (!HMAC(EVP_sha256(), a->keys.refresh.at, KEY_LEN, token, SIGNED_LEN, out, &len))
-		return failed(e);
-	return 0;
+	pthread_rwlock_rdlock(&a->keys_lock);
+	bool done = HMAC(EVP_sha256(), a->keys->refresh.at, KEY_LEN, token, SIGNED_LEN, out, &len);
+	pthread_rwlock_unlock(&a->keys_lock);
+	return done ? 0 : failed(e);
 }
 
 static int hash_of(const uint8_t *token, uint8_t out[static HASH_LEN], struct err *e)
@@ -66,7 +66,7 @@ static int hash_of(const uint8_t *token, uint8_t out[static HASH_LEN], struct er
 	return 0;
 }
 
-static int make_token(const struct auth *a, int64_t id, int64_t generation,
+static int make_token(struct auth *a, int64_t id, int64_t generation,
 		      char out[static REFRESH_TOKEN_LEN + 1], uint8_t hash[static HASH_LEN],
 		      struct err *e)
 {

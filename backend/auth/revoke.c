@@ -2,7 +2,7 @@
  * Revocations: what makes tokens void, and the log of them beside auth.db. The
  * log is only ever appended to, so that an auth.db restored from a backup does
  * not bring a revoked device, or a code that was used, back to life (rule L2): what it lacks of
- * the log is done again when it is opened.
+ * the log is done again when it is opened. A running neapd tells each entry to the audit trail.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,12 +14,24 @@
 
 #include "backend/auth/auth_db.h"
 #include "common/file.h"
+#include "common/log.h"
 #include "protocol/jwt.h"
 
 enum { LINE_MAX_LEN = 256 };
 
-enum verb { REVOKE, ALLOW, PASSWD, REMOVE, ENROL, VERBS };
-static const char *const verb_name[VERBS] = {"revoke", "allow", "passwd", "remove", "enrol"};
+/* ADD and CODE are for the audit trail alone. */
+enum verb { REVOKE, ALLOW, PASSWD, REMOVE, ENROL, ADD, CODE, VERBS };
+static const struct {
+	const char *name, *event;
+} verbs[VERBS] = {
+	[REVOKE] = {"revoke", "device_revoked"},
+	[ALLOW] = {"allow", "device_allowed"},
+	[PASSWD] = {"passwd", "password_changed"},
+	[REMOVE] = {"remove", "account_removed"},
+	[ENROL] = {"enrol", "code_used"},
+	[ADD] = {"add", "account_added"},
+	[CODE] = {"code", "code_made"},
+};
 
 static int void_tokens(struct auth *a, const char *user, const char *device, int64_t at_s,
 		       struct err *e)
@@ -107,8 +119,10 @@ static int apply(struct auth *a, enum verb verb, const char *user, const char *d
 		return do_passwd(a, user, at_s, e);
 	case ENROL:
 		return do_enrol(a, user, device, at_s, e);
-	default:
+	case REMOVE:
 		return do_remove(a, user, at_s, e);
+	default:
+		return 0;
 	}
 }
 
@@ -137,48 +151,65 @@ static int record(struct auth *a, enum verb verb, const char *user, const char *
 	char line[LINE_MAX_LEN];
 	int64_t now = auth_now(a), size = 0;
 
-	snprintf(line, sizeof line, "%lld %s %s %s\n", (long long)now, verb_name[verb], user,
-		 *device ? device : "-");
+	snprintf(line, sizeof line, "%lld %s %s %s %ld\n", (long long)now, verbs[verb].name, user,
+		 *device ? device : "-", (long)getuid());
 	TRY(append(a, line, &size, e));
 	TRY(apply(a, verb, user, device, now, e));
 	return sql_do(a->db, e, "UPDATE meta SET log_bytes = ?1", "i", size);
 }
 
-static bool parse_line(char *line, enum verb *verb, struct id *user, struct id *device,
-		       int64_t *at_s)
+struct entry {
+	int64_t at_s;
+	enum verb verb;
+	struct id user, device;
+	long uid; /* whose process it was */
+};
+
+static bool parse_line(char *line, struct entry *out)
 {
-	char *word[4], *save = NULL, *end;
+	char *word[5], *save = NULL, *end, *end_uid;
 	int n = 0;
 
-	for (char *w = strtok_r(line, " ", &save); w && n < 4; w = strtok_r(NULL, " ", &save))
+	for (char *w = strtok_r(line, " ", &save); w && n < 5; w = strtok_r(NULL, " ", &save))
 		word[n++] = w;
-	if (n != 4)
+	if (n != 5)
 		return false;
-	*at_s = strtoll(word[0], &end, 10);
-	for (*verb = REVOKE; *verb < VERBS && strcmp(word[1], verb_name[*verb]); (*verb)++)
-		;
-	memset(device, 0, sizeof *device);
-	return !*end && *verb < VERBS && !id_set(user, slice_str(word[2]), "user", NULL) &&
-	       (!strcmp(word[3], "-") || !id_set(device, slice_str(word[3]), "device", NULL));
+	memset(out, 0, sizeof *out);
+	out->at_s = strtoll(word[0], &end, 10);
+	out->uid = strtol(word[4], &end_uid, 10);
+	while (out->verb < VERBS && strcmp(word[1], verbs[out->verb].name) != 0)
+		out->verb++;
+	return !*end && !*end_uid && out->verb < VERBS &&
+	       !id_set(&out->user, slice_str(word[2]), "user", NULL) &&
+	       (!strcmp(word[3], "-") || !id_set(&out->device, slice_str(word[3]), "device", NULL));
 }
 
-static int replay_from(struct auth *a, FILE *log, struct err *e)
+typedef int (*entry_fn)(struct auth *a, const struct entry *entry, struct err *e);
+
+/* Calls `fn` for each whole line from `*at` on; `*at` is behind the last of them then. */
+static int each_entry(struct auth *a, FILE *log, int64_t *at, entry_fn fn, struct err *e)
 {
 	char line[LINE_MAX_LEN];
-	struct id user, device;
-	enum verb verb;
-	int64_t at_s;
+	struct entry entry;
 
+	if (fseek(log, (long)*at, SEEK_SET))
+		return log_failed(e, "read");
 	while (fgets(line, sizeof line, log)) {
 		size_t len = strlen(line);
 		/* A last line cut short by a crash was never answered for. */
 		if (!len || line[len - 1] != '\n')
 			continue;
+		*at = ftell(log);
 		line[len - 1] = 0;
-		if (parse_line(line, &verb, &user, &device, &at_s))
-			TRY(apply(a, verb, user.at, device.at, at_s, e));
+		if (parse_line(line, &entry))
+			TRY(fn(a, &entry, e));
 	}
 	return 0;
+}
+
+static int do_again(struct auth *a, const struct entry *entry, struct err *e)
+{
+	return apply(a, entry->verb, entry->user.at, entry->device.at, entry->at_s, e);
 }
 
 static int replay(struct auth *a, const char *path, struct err *e)
@@ -196,8 +227,7 @@ static int replay(struct auth *a, const char *path, struct err *e)
 		return log_failed(e, "read");
 	int rc = 0;
 	if (done < st.st_size)
-		rc = fseek(log, (long)done, SEEK_SET) ? log_failed(e, "read")
-						      : replay_from(a, log, e);
+		rc = each_entry(a, log, &done, do_again, e);
 	char last = '\n';
 	if (!rc && st.st_size && !fseek(log, -1, SEEK_END))
 		last = (char)fgetc(log);
@@ -208,13 +238,58 @@ static int replay(struct auth *a, const char *path, struct err *e)
 	return rc ? rc : sql_do(a->db, e, "UPDATE meta SET log_bytes = ?1", "i", size);
 }
 
+static void log_path(const struct auth *a, char out[static CONFIG_PATH + 32])
+{
+	const char *slash = strrchr(a->config->auth_db, '/');
+
+	snprintf(out, CONFIG_PATH + 32, "%.*srevocations.log",
+		 slash ? (int)(slash - a->config->auth_db) + 1 : 0, a->config->auth_db);
+}
+
+static int tell(struct auth *a, const struct entry *entry, struct err *e)
+{
+	const char *device = entry->device.at;
+
+	(void)a;
+	(void)e;
+	log_line(LOG_INFO, verbs[entry->verb].event, "user=%s%s%s at=%lld uid=%ld", entry->user.at,
+		 *device ? " device=" : "", device, (long long)entry->at_s, entry->uid);
+	return 0;
+}
+
+int auth_trail(struct auth *a, struct err *e)
+{
+	char path[CONFIG_PATH + 32];
+	struct stat st;
+	int64_t told;
+
+	if (fstat(a->log_fd, &st))
+		return log_failed(e, "look at");
+	if (st.st_size == a->told)
+		return 0;
+	TRY(auth_begin(a, e));
+	int rc = db_int(a->db, "SELECT log_bytes FROM trail", 0, &told, e);
+	TRY(auth_end(a, rc, e));
+	if (told > st.st_size)
+		told = st.st_size; /* another log was put here: only what comes is news */
+	log_path(a, path);
+	FILE *log = fopen(path, "re");
+	if (!log)
+		return log_failed(e, "read");
+	rc = each_entry(a, log, &told, tell, e);
+	fclose(log);
+	TRY(rc);
+	TRY(auth_begin(a, e));
+	TRY(auth_end(a, sql_do(a->db, e, "UPDATE trail SET log_bytes = ?1", "i", told), e));
+	a->told = st.st_size;
+	return 0;
+}
+
 int revoke_replay(struct auth *a, struct err *e)
 {
 	char path[CONFIG_PATH + 32];
-	const char *slash = strrchr(a->config->auth_db, '/');
 
-	snprintf(path, sizeof path, "%.*srevocations.log",
-		 slash ? (int)(slash - a->config->auth_db) + 1 : 0, a->config->auth_db);
+	log_path(a, path);
 	int rc = file_create(path, slice_of(NULL, 0), FILE_SECRET, e);
 	if (rc && rc != NE_EXISTS)
 		return rc;
@@ -274,6 +349,16 @@ int auth_device_allow(struct auth *a, const char *user, const char *device, stru
 int revoke_code(struct auth *a, const char *user, const char *device, struct err *e)
 {
 	return record(a, ENROL, user, device, e);
+}
+
+int record_user_added(struct auth *a, const char *user, struct err *e)
+{
+	return record(a, ADD, user, "", e);
+}
+
+int record_code_made(struct auth *a, const char *user, const char *device, struct err *e)
+{
+	return record(a, CODE, user, device, e);
 }
 
 int auth_user_remove(struct auth *a, const char *user, struct err *e)

@@ -95,7 +95,10 @@ static int sign(struct auth *a, struct auth_session *s, int64_t iat_s, struct er
 		return err_set(e, NE_INTERNAL, "no random bytes");
 	if (base64_write(slice_of(random, sizeof random), jti))
 		return err_set(e, NE_MEMORY, "no memory for a token");
-	int rc = jwt_sign(a->keys.signer, &claims, slice_str(jti), &token, e);
+	pthread_rwlock_rdlock(&a->keys_lock);
+	size_t key = keyring_signs(a->keys, auth_now(a));
+	int rc = jwt_sign(a->keys->token[key].signer, &claims, slice_str(jti), &token, e);
+	pthread_rwlock_unlock(&a->keys_lock);
 	if (!rc)
 		rc = buf_terminate(&token);
 	if (!rc)

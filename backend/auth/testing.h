@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend/auth/auth.h"
 #include "backend/auth/setup.h"
+#include "common/file.h"
 #include "common/testing_dir.h"
+#include "protocol/jwt.h"
 
 #define TEST_PASSWORD "correct horse"
 
@@ -104,6 +107,33 @@ static inline int testing_refresh(struct testing *t, const char *token, struct a
 	struct err e;
 
 	return testing_result(auth_refresh(t->auth, slice_str(token), s, &why, &e), &e);
+}
+
+/* The token as the broker sees it: by the public keys in its folder. */
+static inline int testing_verify(const struct testing *t, const char *token,
+				 struct jwt_claims *claims)
+{
+	struct jwt_keys *keys;
+	struct dirent *entry;
+	char path[2048];
+	struct err e;
+
+	DIR *dir = opendir(t->config.token_keys);
+	assert_non_null(dir);
+	assert_int_equal(jwt_keys_new(&keys, &e), 0);
+	while ((entry = readdir(dir))) {
+		struct buf pem = {.max = 4096};
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof path, "%s/%s", t->config.token_keys, entry->d_name);
+		assert_int_equal(file_read(path, &pem, &e), 0);
+		assert_int_equal(jwt_keys_add(keys, buf_slice(&pem), &e), 0);
+		buf_free(&pem);
+	}
+	closedir(dir);
+	int rc = jwt_verify(keys, slice_str(token), t->now_s, claims, &e);
+	jwt_keys_free(keys);
+	return rc;
 }
 
 #endif

@@ -36,6 +36,7 @@ int cmd_args(const struct command *self, int argc, char **argv, const char *extr
 		{"limit", required_argument, NULL, 'l'},
 		{"before", required_argument, NULL, 'b'},
 		{"valid", required_argument, NULL, 'v'},
+		{"after", required_argument, NULL, 'f'},
 		{NULL, 0, NULL, 0},
 	};
 	int o;
@@ -60,6 +61,8 @@ int cmd_args(const struct command *self, int argc, char **argv, const char *extr
 			out->before = optarg;
 		else if (o == 'v' && strchr(extra, 'v'))
 			out->valid = optarg;
+		else if (o == 'f' && strchr(extra, 'f'))
+			out->after = optarg;
 		else
 			return cmd_bad_option(self, argv, e);
 	}

@@ -24,6 +24,7 @@ int cmd_status(const struct command *self, int argc, char **argv, struct err *e)
 int cmd_backup(const struct command *self, int argc, char **argv, struct err *e);
 int cmd_conflicts(const struct command *self, int argc, char **argv, struct err *e);
 int cmd_schema(const struct command *self, int argc, char **argv, struct err *e);
+int cmd_key(const struct command *self, int argc, char **argv, struct err *e);
 
 /* What the options of a command were found to be. */
 struct args {
@@ -31,14 +32,14 @@ struct args {
 	const char *password_file; /* --password-file */
 	bool json;		   /* --json */
 	bool auth;		   /* --auth */
-	const char *since, *limit, *before, *valid;
+	const char *since, *limit, *before, *valid, *after;
 	char *const *operand; /* what is left */
 	int operands;
 };
 
 /*
- * Parses --config, and --password-file, --json, --auth, --since, --limit, --before and --valid
- * where `extra` has p, j, a, s, l, b and v. NE_USAGE quotes what is wrong. There must be `min` to
+ * Parses --config, and --password-file, --json, --auth, --since, --limit, --before, --valid and
+ * --after where `extra` has p, j, a, s, l, b, v and f. NE_USAGE quotes what is wrong. There must be `min` to
  * `max` operands.
  */
 NEAP_CHECK int cmd_args(const struct command *self, int argc, char **argv, const char *extra,

@@ -37,6 +37,24 @@ static const struct command commands[] = {
 	 "  allow USER DEVICE    a revoked device may log in again\n\n"
 	 "  --valid TIME         of a code: 90m, 24h, 7d [24h]\n"
 	 "  --json               of a code: user, device, code, until_ms\n"},
+	{"key", cmd_key, "list|rotate|retire [master|token]",
+	 "keys, and new ones for a running fleet",
+	 "A running neapd and its broker take up what changed by themselves; no device has to log\n"
+	 "in for it.\n\n"
+	 "  list            each key, since when it is used, and until when it may be needed\n"
+	 "  rotate token    a new key for access tokens; the broker's folder gets its public half "
+	 "at\n"
+	 "                  once, it signs after the time of --after\n"
+	 "  rotate master   a new key that all message and group keys follow from; devices get "
+	 "theirs\n"
+	 "                  with their next refresh. Back it up\n"
+	 "  retire          remove the keys that nothing depends on any more: two hours after the\n"
+	 "                  next one came into use\n\n"
+	 "  --after TIME    of rotate token: 90s, 10m, 2h [60s]; as long as it takes you to copy "
+	 "the\n"
+	 "                  public half to a broker on another host\n"
+	 "  --json          list: one object: keys[] (kind, name, from_ms, until_ms, retire_ms, "
+	 "in_use)\n"},
 	{"status", cmd_status, "[--json]", "how the running backend does",
 	 "Look at broker.connected first, then at committer.trouble: what keeps it from\n"
 	 "committing, a full disk for instance.\n\n"

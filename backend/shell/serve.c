@@ -273,11 +273,25 @@ static void answer_status(struct serve *s)
 
 /* --- run --- */
 
+/* Errors of the files under auth/, which come again each time; bounded. */
+static void tell(const char *event, const struct err *e)
+{
+	char text[4 * sizeof e->text];
+
+	log_audit(LOG_ERROR, event, "", "error=\"%s\" text=%s", ne_name(e->code),
+		  log_quote(e->text, text, sizeof text));
+}
+
 static void look_at_accounts(struct serve *s)
 {
 	struct link_state link;
 	struct err e = {0};
 	bool moved;
+
+	if (auth_keys_look(s->auth, &e))
+		tell("keys_not_read", &e);
+	if (auth_trail(s->auth, &e))
+		tell("trail_not_written", &e);
 
 	link_look(s->link, &link);
 	if (!link.connected)
