@@ -39,8 +39,8 @@ struct args {
 
 /*
  * Parses --config, and --password-file, --json, --auth, --since, --limit, --before, --valid and
- * --after where `extra` has p, j, a, s, l, b, v and f. NE_USAGE quotes what is wrong. There must be `min` to
- * `max` operands.
+ * --after where `extra` has p, j, a, s, l, b, v and f. NE_USAGE quotes what is wrong. There must be
+ * `min` to `max` operands.
  */
 NEAP_CHECK int cmd_args(const struct command *self, int argc, char **argv, const char *extra,
 			int min, int max, struct args *out, struct err *e);
