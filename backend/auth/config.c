@@ -50,6 +50,8 @@ static const struct member members[] = {
 	{"conflicts_per_user", NUMBER(conflicts_per_user, 1, 100000000), "100000"},
 	{"conflict_bytes_per_user", NUMBER(conflict_bytes_per_user, 65536, 1099511627776),
 	 "67108864"},
+	{"rows_per_user", NUMBER(rows_per_user, 0, 1000000000000), "100000000"},
+	{"bytes_per_user", NUMBER(bytes_per_user, 0, 1125899906842624), "17179869184"},
 	{"shards", M_SHARDS, AT(shard_lo), AT(shard_hi), 0, 0, "00-ff"},
 };
 enum { MEMBERS = sizeof members / sizeof members[0] };

@@ -43,7 +43,10 @@ struct config {
 	int64_t conflict_keep_s;
 	int64_t conflicts_per_user;	 /* [100000] */
 	int64_t conflict_bytes_per_user; /* [64 MiB] */
-	uint8_t shard_lo, shard_hi;	 /* [0, 255], both included */
+	/* What a user's rows may take in the store, unless set for the user; 0: no limit. */
+	int64_t rows_per_user;	    /* [100000000] */
+	int64_t bytes_per_user;	    /* [16 GiB] */
+	uint8_t shard_lo, shard_hi; /* [0, 255], both included */
 };
 
 /*

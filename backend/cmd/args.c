@@ -37,6 +37,9 @@ int cmd_args(const struct command *self, int argc, char **argv, const char *extr
 		{"before", required_argument, NULL, 'b'},
 		{"valid", required_argument, NULL, 'v'},
 		{"after", required_argument, NULL, 'f'},
+		{"rows", required_argument, NULL, 'R'},
+		{"bytes", required_argument, NULL, 'B'},
+		{"recount", no_argument, NULL, 'C'},
 		{NULL, 0, NULL, 0},
 	};
 	int o;
@@ -63,6 +66,12 @@ int cmd_args(const struct command *self, int argc, char **argv, const char *extr
 			out->valid = optarg;
 		else if (o == 'f' && strchr(extra, 'f'))
 			out->after = optarg;
+		else if (o == 'R' && strchr(extra, 'q'))
+			out->rows = optarg;
+		else if (o == 'B' && strchr(extra, 'q'))
+			out->bytes = optarg;
+		else if (o == 'C' && strchr(extra, 'q'))
+			out->recount = true;
 		else
 			return cmd_bad_option(self, argv, e);
 	}

@@ -32,18 +32,22 @@ struct args {
 	const char *password_file; /* --password-file */
 	bool json;		   /* --json */
 	bool auth;		   /* --auth */
-	const char *since, *limit, *before, *valid, *after;
+	bool recount;		   /* --recount */
+	const char *since, *limit, *before, *valid, *after, *rows, *bytes;
 	char *const *operand; /* what is left */
 	int operands;
 };
 
 /*
  * Parses --config, and --password-file, --json, --auth, --since, --limit, --before, --valid and
- * --after where `extra` has p, j, a, s, l, b, v and f. NE_USAGE quotes what is wrong. There must be
- * `min` to `max` operands.
+ * --after where `extra` has p, j, a, s, l, b, v and f; --rows, --bytes and --recount where it has
+ * q. NE_USAGE quotes what is wrong. There must be `min` to `max` operands.
  */
 NEAP_CHECK int cmd_args(const struct command *self, int argc, char **argv, const char *extra,
 			int min, int max, struct args *out, struct err *e);
+/* `neapd user quota [NAME]`, of accounts in `a`. NE_USAGE, NE_NOT_FOUND. */
+NEAP_CHECK int user_quota(struct auth *a, const struct config *c, const struct args *args,
+			  struct err *e);
 /* After getopt_long said '?' or ':'. */
 int cmd_bad_option(const struct command *self, char **argv, struct err *e);
 

@@ -22,11 +22,19 @@ static const struct command commands[] = {
 	 "device. Nothing outside DIR is touched, and an existing set-up is never overwritten.\n"},
 	{"serve", cmd_serve, "", "run the backend until SIGTERM",
 	 "Logs one line an event to stderr. Starts without a broker, too, and goes on trying.\n\n"},
-	{"user", cmd_user, "add|passwd|list|remove [NAME]", "accounts",
+	{"user", cmd_user, "add|passwd|list|quota|remove [NAME]", "accounts",
 	 "  add NAME      a new account; asks for its password\n"
 	 "  passwd NAME   a new password; every device of the account has to log in again\n"
 	 "  list          all accounts\n"
+	 "  quota [NAME]  rows and bytes that the account's data takes in the store, and may take\n"
 	 "  remove NAME   the account and its devices; its data in the store stays\n"
+	 "  --rows N, --bytes N   of quota: from now on; bytes also as 500M or 20G; none: no "
+	 "limit;\n"
+	 "                        default: what neapd.conf says\n"
+	 "  --recount             of quota: count the account's rows one by one; commits wait\n"
+	 "  --json                of quota: users[] (user, rows, rows_quota, bytes, bytes_quota; "
+	 "null:\n"
+	 "                        no limit)\n"
 	 "  --password-file FILE  read the password from FILE (its first line)\n"},
 	{"device", cmd_device, "list|enrol|revoke|allow USER [DEVICE]", "devices of an account",
 	 "  list USER            its devices\n"

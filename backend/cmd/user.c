@@ -46,23 +46,30 @@ int cmd_user(const struct command *self, int argc, char **argv, struct err *e)
 	struct auth *a;
 	int rc;
 
-	TRY(cmd_args(self, argc, argv, "p", 1, 2, &args, e));
+	TRY(cmd_args(self, argc, argv, "pjq", 1, 2, &args, e));
 	const char *what = args.operand[0];
 	bool list = !strcmp(what, "list"), add = !strcmp(what, "add");
 	bool passwd = !strcmp(what, "passwd"), gone = !strcmp(what, "remove");
-	if (!list && !add && !passwd && !gone)
-		return err_set(e, NE_USAGE, "\"%.40s\" is none of add, passwd, list, remove", what);
-	if (args.operands != (list ? 1 : 2))
+	bool quota = !strcmp(what, "quota");
+	if (!list && !add && !passwd && !gone && !quota)
+		return err_set(e, NE_USAGE, "\"%.40s\" is none of add, passwd, list, quota, remove",
+			       what);
+	if (!quota && (args.json || args.rows || args.bytes || args.recount))
+		return err_set(e, NE_USAGE,
+			       "--json, --rows, --bytes and --recount belong to neapd user quota");
+	if (!quota && args.operands != (list ? 1 : 2))
 		return err_set(e, NE_USAGE, "usage: neapd user %s%s", what, list ? "" : " NAME");
 	TRY(cmd_open_auth(&args, &c, &a, e));
 	if (list)
 		rc = list_users(a, e);
+	else if (quota)
+		rc = user_quota(a, &c, &args, e);
 	else if (gone)
 		rc = auth_user_remove(a, args.operand[1], e);
 	else
 		rc = with_password(a, &args, add, e);
 	auth_close(a);
-	if (!rc && !list)
+	if (!rc && !list && !quota)
 		printf("account %s %s\n", args.operand[1],
 		       add	? "added; its devices can log in: neap init"
 		       : passwd ? "has a new password; each of its devices has to log in again"

@@ -156,7 +156,7 @@ static int create(struct declaration *d, const char *name, struct err *e)
 	TRY(db_int(d->s->db, "SELECT 1 + coalesce(max(id), 0) FROM neap_table", 1, &t.id, e));
 	buf_clear(&d->ddl);
 	int rc = table_sql_create(&t, &d->ddl);
-	if (!rc && t.shape.kind == SHAPE_MERGE)
+	if (!rc)
 		rc = table_sql_capture(&t, true, &d->ddl, e);
 	if (rc)
 		return err_set(e, rc, "no memory to create table %s", name);
@@ -192,7 +192,7 @@ static int add_columns(struct declaration *d, const struct store_table *old,
 		       const struct shape *wide, struct err *e)
 {
 	struct store_table t = *old;
-	int rc = 0;
+	int rc;
 
 	t.shape = *wide;
 	buf_clear(&d->canonical);
@@ -200,11 +200,10 @@ static int add_columns(struct declaration *d, const struct store_table *old,
 		return refuse(d, DECLARE_LIMIT);
 	t.encoded = buf_slice(&d->canonical);
 	buf_clear(&d->ddl);
-	if (t.shape.kind == SHAPE_MERGE)
-		rc = table_sql_uncapture(old, &d->ddl, e);
+	rc = table_sql_uncapture(old, &d->ddl, e);
 	for (uint16_t i = old->shape.n_col; !rc && i < t.shape.n_col; i++)
 		rc = table_sql_add_column(&t, i, &d->ddl);
-	if (!rc && t.shape.kind == SHAPE_MERGE)
+	if (!rc)
 		rc = table_sql_capture(&t, false, &d->ddl, e);
 	if (rc)
 		return err_set(e, rc, "no memory to add columns to table %s", t.name);

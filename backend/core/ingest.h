@@ -27,6 +27,8 @@ struct ingest_config {
 	uint64_t conflict_keep_ms;
 	uint64_t conflicts_user;      /* [100000] */
 	uint64_t conflict_bytes_user; /* [64 MiB] */
+	/* What a user's rows may take unless the store says otherwise; 0: no limit. */
+	uint64_t rows_user, bytes_user;
 	struct ingest_break broken;
 };
 
@@ -77,6 +79,10 @@ struct ingest_stats {
 	uint64_t captures_repaired; /* tables whose capture triggers an operator had dropped */
 	uint64_t verifies, unseen;  /* ranges compared; rows that SQL had changed unseen */
 	uint64_t conflicts;	    /* found or reported, also when kept already */
+	/* Sets refused as their user's quota is used up; the last one's user, device and why. */
+	uint64_t over_quota;
+	struct id over_user, over_device;
+	char over_why[160];
 	/*
 	 * Writes of an operator's that no device gets: without a whole key (its user among it), or
 	 * a value above LIMIT_VALUE. The last such table, with what is wrong.

@@ -288,6 +288,8 @@ static int commit(struct step *s, const struct sender *from, struct store_site *
 		rc = find_captured(s, from, site, c, e);
 	if (!rc && !c->why.code)
 		rc = apply(s, from, site, c, e);
+	if (!rc && !c->why.code)
+		rc = quota_after(s, from, &c->why, e);
 	if (sets_fault(rc)) {
 		c->why.code = REFUSE_MALFORMED;
 		c->why.text = *e;
@@ -317,6 +319,8 @@ static int take(struct step *s, const struct sender *from, struct store_site *si
 
 	open_rows(s, set, &c.rows, &c.why);
 	c.n_row = count_rows(&c.rows);
+	if (!c.why.code)
+		TRY(quota_before(s, from, &c.rows, &c.why, e));
 	if (!c.why.code)
 		TRY(commit(s, from, site, known, &c, e));
 	if (c.why.code)

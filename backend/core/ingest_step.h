@@ -38,6 +38,9 @@ struct user_state {
 	struct store_user u;
 	bool head_due; /* publish its head after the broadcasts */
 	bool verified; /* it had its answer to a verify */
+	bool counted;  /* usage and quota were read */
+	struct store_usage usage;
+	struct store_quota quota; /* STORE_QUOTA_NONE, or a number */
 	struct sql_chunk *sql;
 };
 
@@ -202,6 +205,15 @@ struct set_effect {
  */
 NEAP_CHECK int merge_table(struct step *s, struct user_state *us, const struct table_rows *tr,
 			   size_t capacity, struct set_effect *out, struct err *e);
+
+/* ---- what a user's rows may take (ingest_quota.c) ---- */
+
+/* Before a set is committed: reads usage and quota; says why one of append rows cannot be taken. */
+NEAP_CHECK int quota_before(struct step *s, const struct sender *from, const struct rows *rows,
+			    struct refusal *why, struct err *e);
+/* After it was applied: says why it cannot stay. What does not make it more always can. */
+NEAP_CHECK int quota_after(struct step *s, const struct sender *from, struct refusal *why,
+			   struct err *e);
 
 /* ---- one table of a set being merged (ingest_merge.c, ingest_unique.c) ---- */
 

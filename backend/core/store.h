@@ -347,6 +347,41 @@ NEAP_CHECK int store_keys(struct store *s, const struct store_user *u,
 			  const struct store_span *span, uint64_t salt, struct store_known *out,
 			  struct err *e);
 
+/* ---- what a user's rows take (R4) ---- */
+
+/* Rows of all tables, and their values: text and blobs of 8 bytes or more their length, others 8.
+ */
+struct store_usage {
+	int64_t rows, bytes;
+	bool replaced; /* an operator's REPLACE made the count uncertain, upwards */
+};
+/* As of now, this transaction included. */
+NEAP_CHECK int store_usage(struct store *s, const struct store_user *u, struct store_usage *out,
+			   struct err *e);
+/* Counts the rows of one user, or of all (NULL), one by one. In a transaction, before its writes.
+ */
+NEAP_CHECK int store_recount(struct store *s, const char *user, struct err *e);
+
+enum { STORE_QUOTA_DEFAULT = -2, STORE_QUOTA_NONE = -1 }; /* … or a number, 0 and more */
+struct store_quota {
+	int64_t rows, bytes;
+};
+NEAP_CHECK int store_quota(struct store *s, const char *user, struct store_quota *out,
+			   struct err *e);
+NEAP_CHECK int store_set_quota(struct store *s, const char *user, const struct store_quota *q,
+			       struct err *e);
+
+struct store_user_usage {
+	struct id user;
+	int64_t rows, bytes;
+	struct store_quota quota;
+};
+/* Of one user or of all (NULL), by name. Memory is good until `fn` returns; its nonzero result
+ * ends. */
+NEAP_CHECK int store_each_usage(struct store *s, const char *user,
+				int (*fn)(void *ctx, const struct store_user_usage *u), void *ctx,
+				struct err *e);
+
 /* ---- pages ---- */
 
 struct store_page {

@@ -163,7 +163,7 @@ static int repair_table(struct store *s, const struct store_table *t, struct tri
 	struct installed is;
 
 	buf_clear(sql);
-	int rc = t->shape.kind == SHAPE_MERGE ? table_sql_capture(t, false, sql, e) : 0;
+	int rc = table_sql_capture(t, false, sql, e);
 	size_t len = sql->len;
 	if (!rc)
 		rc = buf_terminate(sql);
@@ -173,6 +173,7 @@ static int repair_table(struct store *s, const struct store_table *t, struct tri
 	if (is.bytes + is.captures * strlen(";\n") != len) {
 		*made = true;
 		TRY(capture_again(s, t, sql, e));
+		TRY(usage_recount(s, t, NULL, e)); /* nobody counted meanwhile */
 	}
 	if (t->from == FROM_DEVICES && is.guards != 3) {
 		*made = true;

@@ -193,6 +193,8 @@ static void a_column_dropped(void **state)
 	(void)state;
 	taken_and_put_back("DROP TRIGGER neap_m1_ins; DROP TRIGGER neap_m1_upd;"
 			   "DROP TRIGGER neap_m1_key; DROP TRIGGER neap_m1_del;"
+			   "DROP TRIGGER neap_m1_qin; DROP TRIGGER neap_m1_qup;"
+			   "DROP TRIGGER neap_m1_qdl;"
 			   "ALTER TABLE notes DROP COLUMN x",
 			   "ALTER TABLE notes ADD COLUMN x BLOB", "no column named x");
 }

@@ -16,6 +16,7 @@ struct appending {
 	const struct store_site *site;
 	const struct store_shape *shape;
 	struct store_appended *out;
+	int64_t bytes; /* of rows added */
 };
 
 static bool dense(const struct range *r)
@@ -92,6 +93,17 @@ static void refuse(struct appending *p, const struct row *r, const char *why)
 	p->out->refused[p->out->n_refused++] = r;
 }
 
+static int64_t row_bytes(const struct shape *shape, const struct row *r)
+{
+	int64_t bytes = 8 * (int64_t)(shape->n_col - r->n_cell);
+
+	for (uint16_t i = 0; i < shape->n_key; i++)
+		bytes += (int64_t)usage_size(&r->key[i]);
+	for (uint16_t i = 0; i < r->n_cell; i++)
+		bytes += (int64_t)usage_size(&r->cell[i].val);
+	return bytes;
+}
+
 /*
  * Adds the row; *there is true, and nothing changed, if its identity is in the table already.
  * Nothing changed either if the row is refused.
@@ -131,6 +143,8 @@ static int insert(struct appending *p, sqlite3_stmt *st, const struct row *r, bo
 	}
 	sqlite3_reset(st);
 	p->out->added += added;
+	if (added)
+		p->bytes += row_bytes(shape, r);
 	return rc;
 }
 
@@ -292,5 +306,5 @@ int store_append(struct store *s, const struct store_user *u, const struct store
 		TRY(add_segment(&p, st, rows + i, len, e));
 	}
 	sqlite3_clear_bindings(st); /* they borrow from the caller's rows */
-	return 0;
+	return usage_add(s, u, shape->table, (int64_t)out->added, p.bytes, e);
 }

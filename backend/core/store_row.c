@@ -160,7 +160,13 @@ int store_values_insert(struct store *s, const struct store_user *u, struct stor
 	TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
 	TRY(bind_vals(s, st, 2 + t->shape.n_key, values, t->shape.n_col, e));
-	return run_write(s, u, t, key, st, e);
+	TRY(run_write(s, u, t, key, st, e));
+	int64_t bytes = 0;
+	for (uint16_t i = 0; i < t->shape.n_key; i++)
+		bytes += (int64_t)usage_size(&key[i]);
+	for (uint16_t i = 0; i < t->shape.n_col; i++)
+		bytes += (int64_t)usage_size(&values[i]);
+	return usage_add(s, u, t, 1, bytes, e);
 }
 
 static int update_one(struct store *s, const struct store_user *u, struct store_table *t,
@@ -206,9 +212,12 @@ int store_values_update(struct store *s, const struct store_user *u, struct stor
 		}
 	if (n == 0)
 		return 0;
+	s->usage.value = 0;
 	if (n == 1)
-		return update_one(s, u, t, key, last, &values[last], e);
-	return update_many(s, u, t, key, values, write, e);
+		TRY(update_one(s, u, t, key, last, &values[last], e));
+	else
+		TRY(update_many(s, u, t, key, values, write, e));
+	return usage_add(s, u, t, 0, s->usage.value, e);
 }
 
 int store_values_delete(struct store *s, const struct store_user *u, struct store_table *t,
@@ -219,5 +228,9 @@ int store_values_delete(struct store *s, const struct store_user *u, struct stor
 	TRY(table_stmt(s, t, TQ_ROW_DELETE, &st, e));
 	TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
-	return run_write(s, u, t, key, st, e);
+	int64_t changes = sqlite3_total_changes64(db_handle(s->db));
+	s->usage.value = 0;
+	TRY(run_write(s, u, t, key, st, e));
+	return usage_add(s, u, t, changes - sqlite3_total_changes64(db_handle(s->db)),
+			 s->usage.value, e);
 }

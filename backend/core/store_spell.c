@@ -55,7 +55,10 @@ static int put_spell(const struct store_table *t, bool shadow, struct buf *out)
 	for (uint16_t i = 0; i < t->shape.n_key; i++) {
 		TRY(buf_printf(out, i ? ", " : " SET "));
 		TRY(put_key_col(t, shadow, i, out));
-		TRY(buf_printf(out, " = ?%d", i + 2));
+		TRY(buf_printf(out, " = %s", shadow ? "" : "neap_change("));
+		if (!shadow)
+			TRY(put_key_col(t, shadow, i, out));
+		TRY(buf_printf(out, "%s?%d%s", shadow ? "" : ", ", i + 2, shadow ? "" : ")"));
 	}
 	TRY(put_where(t, shadow, out));
 	for (uint16_t i = 0; i < t->shape.n_key; i++) {
@@ -108,7 +111,9 @@ int store_key_spell(struct store *s, const struct store_user *u, struct store_ta
 {
 	if (!is_loose(&t->shape))
 		return 0;
+	s->usage.value = 0;
 	TRY(spell(s, u, t, false, key, e));
+	TRY(usage_add(s, u, t, 0, s->usage.value, e));
 	return spell(s, u, t, true, key, e);
 }
 

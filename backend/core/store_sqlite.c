@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STORE_FORMAT = 2 };
+enum { STORE_FORMAT = 3 };
 
 static const char schema_sql[] =
 	"CREATE TABLE neap_meta(key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;"
@@ -124,6 +124,7 @@ static int create(struct store *s, const struct store_config *c, struct err *e)
 	TRY(random_id(c, &id, e));
 	TRY(db_exec(s->db, schema_sql, e));
 	TRY(db_exec(s->db, store_conflict_sql, e));
+	TRY(db_exec(s->db, store_usage_sql, e));
 	TRY(meta_set(s, "store", (int64_t)id, e));
 	return meta_set(s, "format", STORE_FORMAT, e);
 }
@@ -165,6 +166,7 @@ static int load(struct store *s, const struct store_config *c, struct err *e)
 	int64_t format, id, issued;
 
 	TRY(db_exec(s->db, tuning_sql, e));
+	TRY(usage_functions(s, e));
 	TRY(create_if_new(s, c, e));
 	TRY(meta_get(s, "format", 0, &format, e));
 	if (format != STORE_FORMAT)
@@ -212,6 +214,7 @@ void store_close(struct store *s)
 		store_rollback(s);
 	catalogue_free(&s->cat);
 	db_close(s->db);
+	free(s->usage.at);
 	free(s);
 }
 
@@ -335,7 +338,8 @@ int store_commit(struct store *s, struct err *e)
 	int rc = 0;
 
 	assert(s->in_tx);
-	if (s->hidden)
+	rc = usage_flush(s, e);
+	if (!rc && s->hidden)
 		rc = db_exec(s->db, "UPDATE neap_flag SET busy = 0", e);
 	if (!rc)
 		rc = db_exec(s->db, "COMMIT", e);
@@ -364,6 +368,7 @@ void store_rollback(struct store *s)
 	if (!sqlite3_get_autocommit(db_handle(s->db)))
 		sqlite3_exec(db_handle(s->db), "ROLLBACK", NULL, NULL, NULL);
 	s->in_tx = s->hidden = false;
+	s->usage.n = s->usage.mark = 0;
 	s->look = true;
 	s->schema_version = -1; /* triggers made in this transaction are gone again */
 	reread(s);
@@ -374,6 +379,7 @@ int store_savepoint(struct store *s, struct err *e)
 	sqlite3_stmt *st;
 
 	assert(s->in_tx);
+	s->usage.mark = s->usage.n;
 	TRY(db_prepare(s->db, "SAVEPOINT one", &st, e));
 	return db_run(s->db, st, e);
 }
@@ -390,6 +396,7 @@ int store_undo(struct store *s, struct err *e)
 {
 	sqlite3_stmt *st;
 
+	s->usage.n = s->usage.mark;
 	TRY(db_prepare(s->db, "ROLLBACK TO one", &st, e));
 	TRY(db_run(s->db, st, e));
 	TRY(store_keep(s, e));

@@ -28,6 +28,16 @@ struct rolled {
 	char why[320];
 };
 
+/* What the transaction under way changed of neap_usage; since `mark` the set at hand. */
+struct usage_change {
+	int64_t uid, table, rows, bytes;
+};
+struct usage {
+	size_t n, cap, mark;
+	struct usage_change *at;
+	int64_t value; /* what neap_change and neap_gone counted of the statement at hand */
+};
+
 struct store {
 	struct db *db;
 	struct ingest_break broken;
@@ -46,6 +56,7 @@ struct store {
 	int64_t gc_uid, gc_table; /* where store_gc goes on */
 	struct catalogue cat;
 	struct rolled rolled;
+	struct usage usage;
 };
 
 /* The statements of one table, prepared when first used. */
@@ -122,6 +133,21 @@ NEAP_CHECK int rolled_refuses(struct store *s, const struct store_user *u,
 NEAP_CHECK int rolled_note(struct store *s, const struct store_user *u, const struct store_table *t,
 			   const struct val *id, size_t n, struct err *e);
 
+/* store_usage.c: neap_usage and neap_quota; SQL functions that count what an UPDATE or DELETE does.
+ */
+extern const char store_usage_sql[];
+NEAP_CHECK int usage_functions(struct store *s, struct err *e);
+/* What a value counts. */
+size_t usage_size(const struct val *v);
+/* This transaction's own writes changed so much; nothing while triggers count. */
+NEAP_CHECK int usage_add(struct store *s, const struct store_user *u, const struct store_table *t,
+			 int64_t rows, int64_t bytes, struct err *e);
+NEAP_CHECK int usage_flush(struct store *s, struct err *e);
+/* Counts the rows of a table, of one user or of all (NULL). */
+NEAP_CHECK int usage_recount(struct store *s, const struct store_table *t, const char *user,
+			     struct err *e);
+/* SQL for what the values of row `of` ("NEW.", "") count. */
+NEAP_CHECK int table_sql_size(const struct store_table *t, const char *of, struct buf *out);
 /* store_conflict.c */
 extern const char store_conflict_sql[];
 

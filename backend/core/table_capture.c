@@ -79,7 +79,84 @@ static int put_all_keyless(const struct store_table *t, const struct capture *c,
 	return rc ? err_set(e, rc, "no memory for the triggers of table %s", t->name) : 0;
 }
 
-int table_sql_capture(const struct store_table *t, bool table, struct buf *out, struct err *e)
+/* Counts what SQL does to neap_usage, by `sign` for row `of`. */
+static int put_count(const struct store_table *t, const char *of, const char *sign, struct buf *out)
+{
+	TRY(buf_printf(out,
+		       " INSERT INTO neap_usage(user, tab, rows, bytes)"
+		       " SELECT %suser_id, %lld, %s1, %s(",
+		       of, (long long)t->id, sign, sign));
+	TRY(table_sql_size(t, of, out));
+	return buf_printf(out,
+			  ") WHERE typeof(%suser_id) = 'text' ON CONFLICT(user, tab) DO UPDATE"
+			  " SET rows = rows + excluded.rows, bytes = bytes + excluded.bytes;",
+			  of);
+}
+
+static int put_counter(const struct store_table *t, const char *suffix, const char *event, bool old,
+		       bool new, struct buf *out)
+{
+	TRY(buf_printf(out, "CREATE TRIGGER \"neap_m%lld_%s\" AFTER %s ON ", (long long)t->id,
+		       suffix, event));
+	TRY(sql_put_name(out, slice_str(t->name)));
+	TRY(buf_printf(out, " BEGIN"));
+	if (old)
+		TRY(put_count(t, "OLD.", "-", out));
+	if (new)
+		TRY(put_count(t, "NEW.", "+", out));
+	return buf_printf(out, " END;\n");
+}
+
+/* REPLACE removes a row unseen, but an upsert or IGNORE begins alike: that is counted anew later.
+ */
+static int put_replaced(const struct store_table *t, struct buf *out)
+{
+	TRY(buf_printf(out, "CREATE TRIGGER \"neap_m%lld_qre\" BEFORE INSERT ON ",
+		       (long long)t->id));
+	TRY(sql_put_name(out, slice_str(t->name)));
+	TRY(buf_printf(out, " WHEN EXISTS(SELECT 1 FROM "));
+	TRY(sql_put_name(out, slice_str(t->name)));
+	TRY(buf_printf(out, " WHERE user_id = NEW.user_id"));
+	for (uint16_t i = 0; i < t->shape.n_key; i++) {
+		struct buf name = {.max = NAME_BYTES};
+		int rc = column_name(t->shape.key[i].name, &name);
+		rc = rc ? rc : buf_printf(out, " AND ");
+		rc = rc ? rc : sql_put_name(out, buf_slice(&name));
+		rc = rc ? rc : buf_printf(out, " = NEW.");
+		rc = rc ? rc : sql_put_name(out, buf_slice(&name));
+		buf_free(&name);
+		TRY(rc);
+	}
+	return buf_printf(out,
+			  ") BEGIN UPDATE neap_usage SET replaced = 1"
+			  " WHERE user = NEW.user_id AND tab = %lld; END;\n",
+			  (long long)t->id);
+}
+
+static int put_counters(const struct store_table *t, struct buf *out)
+{
+	TRY(put_counter(t, "qin", "INSERT", false, true, out));
+	TRY(put_counter(t, "qup", "UPDATE", true, true, out));
+	TRY(put_counter(t, "qdl", "DELETE", true, false, out));
+	return t->shape.kind == SHAPE_MERGE ? put_replaced(t, out) : 0;
+}
+
+static int drop_counters(const struct store_table *t, struct buf *out)
+{
+	static const char *const suffix[] = {"qin", "qup", "qdl", "qre"};
+
+	for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++)
+		TRY(buf_printf(out, "DROP TRIGGER IF EXISTS \"neap_m%lld_%s\";\n", (long long)t->id,
+			       suffix[i]));
+	return 0;
+}
+
+static int no_memory(const struct store_table *t, int rc, struct err *e)
+{
+	return rc ? err_set(e, rc, "no memory for the triggers of table %s", t->name) : 0;
+}
+
+static int capture(const struct store_table *t, bool table, struct buf *out, struct err *e)
 {
 	struct capture c;
 	int rc = capture_spec(t, &c);
@@ -94,7 +171,14 @@ int table_sql_capture(const struct store_table *t, bool table, struct buf *out, 
 	return rc;
 }
 
-int table_sql_uncapture(const struct store_table *t, struct buf *out, struct err *e)
+int table_sql_capture(const struct store_table *t, bool table, struct buf *out, struct err *e)
+{
+	if (t->shape.kind == SHAPE_MERGE)
+		TRY(capture(t, table, out, e));
+	return no_memory(t, put_counters(t, out), e);
+}
+
+static int uncapture(const struct store_table *t, struct buf *out, struct err *e)
 {
 	struct capture c;
 	int rc = capture_spec(t, &c);
@@ -108,4 +192,11 @@ int table_sql_uncapture(const struct store_table *t, struct buf *out, struct err
 				c.prefix, c.prefix);
 	buf_free(&c.names);
 	return rc;
+}
+
+int table_sql_uncapture(const struct store_table *t, struct buf *out, struct err *e)
+{
+	if (t->shape.kind == SHAPE_MERGE)
+		TRY(uncapture(t, out, e));
+	return no_memory(t, drop_counters(t, out), e);
 }

@@ -134,6 +134,28 @@ static int put_column_def(struct buf *out, const char *before, const struct shap
 	return buf_printf(out, " %s", affinity_type(c->affinity));
 }
 
+static int put_size(struct buf *out, const char *of, const struct shape_col *c)
+{
+	TRY(buf_printf(out, "CASE WHEN typeof(%s", of));
+	TRY(put_col(out, "", c));
+	TRY(buf_printf(out, ") IN ('text', 'blob') THEN max(8, length(CAST(%s", of));
+	TRY(put_col(out, "", c));
+	return buf_printf(out, " AS BLOB))) ELSE 8 END");
+}
+
+int table_sql_size(const struct store_table *t, const char *of, struct buf *out)
+{
+	for (uint16_t i = 0; i < t->shape.n_key; i++) {
+		TRY(buf_printf(out, "%s", i ? " + " : ""));
+		TRY(put_size(out, of, &t->shape.key[i]));
+	}
+	for (uint16_t i = 0; i < t->shape.n_col; i++) {
+		TRY(buf_printf(out, " + "));
+		TRY(put_size(out, of, &t->shape.col[i]));
+	}
+	return 0;
+}
+
 /* ---- CREATE ---- */
 
 static int create_append(const struct store_table *t, struct buf *out)
@@ -370,7 +392,9 @@ static int row_change(const struct store_table *t, struct buf *out)
 	TRY(buf_printf(out, " SET"));
 	for (uint16_t i = 0; i < s->n_col; i++) {
 		TRY(put_col(out, i ? ", " : " ", &s->col[i]));
-		TRY(buf_printf(out, " = iif(?%d, ?%d", p + 2 * i, p + 2 * i + 1));
+		TRY(buf_printf(out, " = iif(?%d, neap_change(", p + 2 * i));
+		TRY(put_col(out, "", &s->col[i]));
+		TRY(buf_printf(out, ", ?%d)", p + 2 * i + 1));
 		TRY(put_col(out, ", ", &s->col[i]));
 		TRY(buf_printf(out, ")"));
 	}
@@ -383,7 +407,8 @@ int table_sql_col(const struct store_table *t, uint16_t col, struct buf *out)
 	assert(col < t->shape.n_col);
 	TRY(put_table(out, "UPDATE ", t));
 	TRY(put_col(out, " SET ", &t->shape.col[col]));
-	TRY(buf_printf(out, " = ?%d WHERE user_id = ?1", t->shape.n_key + 2));
+	TRY(put_col(out, " = neap_change(", &t->shape.col[col]));
+	TRY(buf_printf(out, ", ?%d) WHERE user_id = ?1", t->shape.n_key + 2));
 	return put_key_is(out, t, 2);
 }
 
@@ -391,7 +416,10 @@ static int row_delete(const struct store_table *t, struct buf *out)
 {
 	TRY(put_table(out, "DELETE FROM ", t));
 	TRY(buf_printf(out, " WHERE user_id = ?1"));
-	return put_key_is(out, t, 2);
+	TRY(put_key_is(out, t, 2));
+	TRY(buf_printf(out, " RETURNING neap_gone("));
+	TRY(table_sql_size(t, "", out));
+	return buf_printf(out, ")");
 }
 
 /* ---- append ---- */

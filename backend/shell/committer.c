@@ -19,6 +19,7 @@ enum {
 	FREE_MS = 10,  /* … after which the write lock is left free */
 	RETRY_MS = 50, /* the store is busy */
 	RETRY_DISK_MS = 1000,
+	LIMIT_LOG_MS = 10000, /* between lines that say whom a limit met */
 };
 
 struct committer {
@@ -31,6 +32,7 @@ struct committer {
 	size_t n, bytes;
 	bool stop, broker, tick;
 	struct committer_look look;
+	uint64_t quota_logged, quota_log_at_ms; /* refusals told of; when the next may be */
 };
 
 /* What one transaction takes. */
@@ -195,6 +197,20 @@ static void look_at_tables(struct committer *c)
 		log_line(LOG_INFO, "table_back", "%s", "");
 }
 
+/* Devices try again by themselves: a line for each refusal would say the same over and over. */
+static void log_limits(struct committer *c, const struct ingest_stats *s)
+{
+	uint64_t now = mono_ms();
+
+	if (s->over_quota == c->quota_logged || now < c->quota_log_at_ms)
+		return;
+	log_line(LOG_WARN, "over_quota", "sets=%llu user=%s device=%s why=\"%s\"",
+		 (unsigned long long)(s->over_quota - c->quota_logged), s->over_user.at,
+		 s->over_device.at, s->over_why);
+	c->quota_logged = s->over_quota;
+	c->quota_log_at_ms = now + LIMIT_LOG_MS;
+}
+
 static void copy_stats(struct committer *c)
 {
 	struct ingest_stats s;
@@ -204,6 +220,7 @@ static void copy_stats(struct committer *c)
 	uint64_t unsent = s.not_sent - c->look.ingest.not_sent;
 	c->look.ingest = s;
 	pthread_mutex_unlock(&c->lock);
+	log_limits(c, &s);
 	if (unsent)
 		log_line(LOG_WARN, "not_sent",
 			 "writes=%llu table=\"%s\" next=\"neapd schema show counts such rows\"",

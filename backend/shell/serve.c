@@ -118,6 +118,8 @@ static int open_store(struct serve *s, struct err *e)
 		.conflict_keep_ms = 1000 * (uint64_t)s->config->conflict_keep_s,
 		.conflicts_user = (uint64_t)s->config->conflicts_per_user,
 		.conflict_bytes_user = (uint64_t)s->config->conflict_bytes_per_user,
+		.rows_user = (uint64_t)s->config->rows_per_user,
+		.bytes_user = (uint64_t)s->config->bytes_per_user,
 	};
 
 	TRY(store_open(&s->store, &store, e));
@@ -240,7 +242,7 @@ static json_t *status_object(struct serve *s)
 	committer_look(s->committer, &c);
 	return json_pack("{s:i, s:o, s:{s:b,s:o,s:o}, s:{s:o,s:o,s:o}, s:{s:o,s:o,s:s,s:o,s:s},"
 			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o},"
-			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s}}",
+			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o}}",
 			 "pid", (int)getpid(), "up_ms", count(mono_ms() - s->started_ms), "broker",
 			 "connected", link.connected, "connects", count(link.connects), "failures",
 			 count(link.failures), "queue", "messages", count(queue.messages), "bytes",
@@ -258,7 +260,8 @@ static json_t *status_object(struct serve *s)
 			 count(c.ingest.pages), "resets", count(c.ingest.resets), "hellos",
 			 count(c.ingest.hellos), "server_changes", count(c.ingest.server_changes),
 			 "captures_reinstalled", count(c.ingest.captures_repaired), "not_sent",
-			 count(c.ingest.not_sent), "not_sent_last", c.ingest.not_sent_last);
+			 count(c.ingest.not_sent), "not_sent_last", c.ingest.not_sent_last,
+			 "over_quota", count(c.ingest.over_quota));
 }
 
 static void answer_status(struct serve *s)

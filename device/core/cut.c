@@ -207,6 +207,8 @@ static int cut_class(struct cutter *c, struct cutting *x, int priority, bool unc
 
 		if (t->priority != priority || t->shape.uncompressed != uncompressed || !is_cut(t))
 			continue;
+		if (t->shape.kind == SHAPE_APPEND && x->limits->deletes)
+			continue;
 		if (t->shape.kind == SHAPE_APPEND)
 			TRY(cut_append_table(x, t, pass_of(c, t->id), e));
 		else
@@ -297,7 +299,10 @@ static int cut_in_transaction(struct cutter *c, struct cutting *x, uint64_t cut_
 		return err_set(e, NE_MEMORY, "no memory for a set");
 	for (int i = 0; i < 2 * PRIORITIES && x->out->n_row == 0; i++)
 		TRY(cut_class(c, x, i / 2, i % 2 == 0, e));
-	return x->out->n_row ? give_out(x, cut_id, e) : aware_all_cut(x->d, e);
+	if (x->out->n_row)
+		return give_out(x, cut_id, e);
+	x->out->more = x->full;
+	return x->limits->deletes ? NE_OK : aware_all_cut(x->d, e);
 }
 
 static int look(struct cutter *c, struct seen *out, struct err *e)
@@ -385,7 +390,7 @@ int cutter_next(struct cutter *c, const struct cut_limits *limits, uint64_t cut_
 		return rc;
 	}
 	*any = out->n_row > 0;
-	if (!*any)
+	if (!*any && !limits->deletes)
 		remember_idle(c, &before);
 	return NE_OK;
 }

@@ -18,6 +18,11 @@ struct cut_limits {
 	size_t cells;  /* ≤ LIMIT_CELLS */
 	size_t bytes;  /* of values, roughly; one row is always taken */
 	uint64_t skip; /* numbers that are left out before the set's */
+	/*
+	 * Only rows that were deleted, looked for once from the first key to the last since a cut
+	 * of other rows or a restart; what is passed over stays to be cut.
+	 */
+	bool deletes;
 };
 
 /* A set that was cut: durable in neap_inflight before it is published. */
@@ -29,6 +34,7 @@ struct cut {
 	uint64_t captured; /* site in the identity of its append rows; 0: `site` */
 	uint64_t seen;	   /* the newest seq that its writer may have known; 0 without merge rows */
 	struct rows rows;  /* from the arena given */
+	bool more;	   /* of deletes: none so far, and not all was looked at */
 };
 
 /* Where the passes over pending changes stand; in memory only. */

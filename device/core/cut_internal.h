@@ -41,6 +41,7 @@ struct pass {
 	int64_t number_at; /* append: numbers up to here are in flight, */
 	int64_t lost_at;   /* … and of the keys that were lost, those up to here */
 	bool begun;	   /* merge: it is under way */
+	bool searched;	   /* merge: all of it was looked at for deletes */
 	int64_t round;	   /* … and sends refused rows again: see again.h */
 };
 
@@ -59,6 +60,7 @@ struct cutting {
 	uint64_t stamp;	     /* the greatest one in it */
 	size_t cells, bytes; /* so far */
 	bool full;	     /* a limit was reached: more is pending */
+	size_t n_passed;     /* rows passed over while only deletes are wanted */
 	bool rejects;	     /* neap_rejected is not empty */
 	bool parked;	     /* … nor is neap_parked */
 	bool wrote;	     /* marks that mean nothing were dropped */

@@ -7,7 +7,7 @@
 #include "device/core/cut_internal.h"
 #include "device/core/rejected.h"
 
-enum { SQL_MAX_BYTES = 1 << 20 };
+enum { SQL_MAX_BYTES = 1 << 20, PASS_MAX = 2000 };
 
 /* The marks of one key. */
 struct group {
@@ -33,6 +33,10 @@ struct scan {
 	struct image *im; /* the parked row of a key that the table has not, */
 	bool parked;	  /* … if there is one */
 	size_t done;	  /* rows taken of this table */
+	/* Only deletes are wanted: `last` is the last of some keys passed over, cut up to `gen`. */
+	bool passed;
+	int64_t gen;   /* of the segment at hand of the pass before */
+	struct buf lo; /* what the set carries of the table begins above it */
 };
 
 static struct reg later(struct reg a, struct reg b)
@@ -211,6 +215,33 @@ static size_t row_bytes(const struct scan *x, sqlite3_stmt *row, size_t *largest
 	return bytes;
 }
 
+static int no_ranges(int rc, struct err *e)
+{
+	return rc ? err_set(e, rc, "no memory for the ranges of a set") : NE_OK;
+}
+
+/* The keys passed over, up to the key `hi`, are as they were; what is taken begins behind them. */
+static int end_passed(struct scan *x, struct slice hi, struct err *e)
+{
+	x->passed = false;
+	TRY(no_ranges(segments_add(&x->p->now, hi, x->gen), e));
+	buf_clear(&x->lo);
+	return no_ranges(buf_put(&x->lo, hi.at, hi.len), e);
+}
+
+/*
+ * A row that is there, while only deletes are wanted. A set carries of each table one range of
+ * keys: the row is passed over in front of it and ends it. So many are passed over in one go.
+ */
+static bool pass_over(struct scan *x)
+{
+	if (x->done || x->c->n_passed == PASS_MAX)
+		return false;
+	x->c->n_passed++;
+	x->passed = true;
+	return true;
+}
+
 /* Takes the row if it fits; *taken. */
 static int take(struct scan *x, sqlite3_stmt *row, bool *taken, struct err *e)
 {
@@ -221,6 +252,10 @@ static int take(struct scan *x, sqlite3_stmt *row, bool *taken, struct err *e)
 	size_t largest, bytes = row_bytes(x, row, &largest);
 
 	*taken = true;
+	if (c->limits->deletes && there) {
+		*taken = pass_over(x);
+		return NE_OK;
+	}
 	if (!cut_fits_a_set(largest > x->g.bytes.len ? largest : x->g.bytes.len, bytes)) {
 		TRY(drop_marks(x, "true", e));
 		return cut_reject(c, x->t, x->g.key, e);
@@ -228,6 +263,8 @@ static int take(struct scan *x, sqlite3_stmt *row, bool *taken, struct err *e)
 	*taken = cutting_fits(c, cells, bytes);
 	if (!*taken)
 		return NE_OK;
+	if (x->passed)
+		TRY(end_passed(x, buf_slice(&x->last), e));
 	*out = (struct row){.exist = EXIST_NONE};
 	TRY(copy_key(x, row, out, e));
 	if (x->g.has_exist || !there) {
@@ -415,42 +452,47 @@ static int scan_rest(struct scan *x, struct slice lo, struct err *e)
 	struct segments *b = &x->p->before;
 	struct slice none = {0}, from = lo;
 
+	x->gen = -1;
 	if (b->n == 0)
 		return scan_segment(x, lo, none, -1, e);
 	while (x->p->at < b->n) {
 		struct slice hi = buf_slice(&b->at[x->p->at].hi);
 
-		TRY(scan_segment(x, from, hi, b->at[x->p->at].gen, e));
+		x->gen = b->at[x->p->at].gen;
+		TRY(scan_segment(x, from, hi, x->gen, e));
 		if (x->c->full)
 			break;
+		if (x->passed && hi.len)
+			TRY(end_passed(x, hi, e));
 		from = hi;
 		x->p->at++;
 	}
 	return NE_OK;
 }
 
-static int record(struct scan *x, struct slice lo, size_t taken_before, struct err *e)
+static int record(struct scan *x, size_t taken_before, struct err *e)
 {
 	struct cutting *c = x->c;
 	struct slice hi = c->full ? buf_slice(&x->last) : slice_of(NULL, 0);
 	bool taken = x->done > taken_before;
-	struct range r = {.table = x->t->id, .kind = RANGE_MARKS, .lo = lo, .hi = hi};
-	int rc = NE_OK;
+	struct range r = {
+		.table = x->t->id, .kind = RANGE_MARKS, .lo = buf_slice(&x->lo), .hi = hi};
 
+	if (x->passed)
+		return no_ranges(segments_add(&x->p->now, hi, x->gen), e);
 	if (c->full && hi.len == 0) /* not even one key was done: nothing moved */
 		return NE_OK;
 	/* Later writes of this generation are possible while no set was given out. */
 	if (taken)
-		rc = range_put(&c->ranges, &r);
-	rc = rc ? rc : segments_add(&x->p->now, hi, taken ? c->clock.gen : c->clock.gen - 1);
-	return rc ? err_set(e, rc, "no memory for the ranges of a set") : NE_OK;
+		TRY(no_ranges(range_put(&c->ranges, &r), e));
+	return no_ranges(segments_add(&x->p->now, hi, taken ? c->clock.gen : c->clock.gen - 1), e);
 }
 
 /* The rest of the pass under way. *whole: it began at the first key. */
 static int cut_pass(struct scan *x, bool *whole, struct err *e)
 {
-	struct buf lo = {.max = LIMIT_DECODED};
 	struct slice at = position(x->p);
+	struct buf lo = {.max = LIMIT_DECODED}; /* the scan borrows it, x->lo moves */
 	size_t before = x->done;
 	int rc;
 
@@ -459,12 +501,16 @@ static int cut_pass(struct scan *x, bool *whole, struct err *e)
 		TRY(again_pass(x->c->d, x->t, &x->p->round, e));
 	x->p->begun = true;
 	buf_clear(&x->last);
-	rc = buf_put(&lo, at.at, at.len);
-	rc = rc ? err_set(e, rc, "no memory for a key") : scan_rest(x, buf_slice(&lo), e);
+	buf_clear(&x->lo);
+	TRY(no_ranges(buf_put(&x->lo, at.at, at.len), e));
+	rc = no_ranges(buf_put(&lo, at.at, at.len), e);
+	rc = rc ? rc : scan_rest(x, buf_slice(&lo), e);
 	if (!rc)
-		rc = record(x, buf_slice(&lo), before, e);
-	if (!rc && !x->c->full)
+		rc = record(x, before, e);
+	if (!rc && !x->c->full) {
 		next_pass(x->p);
+		x->p->searched = x->c->limits->deletes;
+	}
 	buf_free(&lo);
 	return rc;
 }
@@ -482,6 +528,11 @@ int cut_merge_table(struct cutting *c, const struct tracked *t, struct pass *p, 
 	bool whole = false, waits = false;
 	int rc;
 
+	if (c->limits->deletes && p->searched) {
+		free(x);
+		return NE_OK;
+	}
+	p->searched = false;
 	if (!x)
 		return err_set(e, NE_MEMORY, "no memory to cut a set");
 	*x = (struct scan){.c = c,
@@ -490,17 +541,19 @@ int cut_merge_table(struct cutting *c, const struct tracked *t, struct pass *p, 
 			   .p = p,
 			   .sql = {.max = SQL_MAX_BYTES},
 			   .last = {.max = LIMIT_DECODED},
+			   .lo = {.max = LIMIT_DECODED},
 			   .g = {.bytes = {.max = LIMIT_DECODED}}};
 	rc = prepare_row(x, e);
 	if (!rc)
 		rc = again_waits(c->d, t, &waits, e);
 	/* A pass that ends without a row may have passed by what was written behind it. */
-	while (!rc && !c->full && x->done == 0 && !whole && (p->begun || !waits))
+	while (!rc && !c->full && x->done == 0 && !whole && !p->searched && (p->begun || !waits))
 		rc = cut_pass(x, &whole, e);
 	if (!rc)
 		rc = cutting_table(c, t, e);
 	buf_free(&x->sql);
 	buf_free(&x->last);
+	buf_free(&x->lo);
 	buf_free(&x->g.bytes);
 	free(x);
 	return rc;

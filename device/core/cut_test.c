@@ -661,6 +661,72 @@ static void test_a_cut_that_fails_gives_out_nothing(void **state)
 	assert_int_equal(cut.number, 2);
 }
 
+static const char *next_deletes(void)
+{
+	struct cut_limits limits = {
+		.rows = 2000, .cells = LIMIT_CELLS, .bytes = LIMIT_SET, .deletes = true};
+	bool any;
+
+	arena_free(&arena);
+	OK(cutter_next(cutter, &limits, next_cut_id++, &arena, &cut, &any, &err));
+	return any ? shown() : cut.more ? "more" : "none";
+}
+
+/* Deletes go up by themselves; what stands between them stays pending, and is cut later. */
+static void test_deletes_alone(void **state)
+{
+	(void)state;
+	merge_table();
+	run("INSERT INTO t(id) VALUES(1), (2), (3), (5), (6), (8)");
+	assert_true(cut_all());
+	settle(cut.number);
+	run("INSERT INTO t VALUES(0, 1, 1), (4, 4, 4), (7, 7, 7), (9, 9, 9)");
+	run("DELETE FROM t WHERE id IN (2, 3, 5, 8); UPDATE t SET a = 1 WHERE id = 1");
+	assert_string_equal(next_deletes(), "t 2-; 3-");
+	assert_string_equal(next_deletes(), "t 5-");
+	run("DELETE FROM t WHERE id = 6; UPDATE t SET b = 2 WHERE id = 1");
+	assert_string_equal(next_deletes(), "t 6-");
+	settle(cut.number - 2);
+	assert_string_equal(next_deletes(), "t 8-");
+	assert_string_equal(next_deletes(), "none");
+	assert_string_equal(next_deletes(), "none");
+	/* Later writes to what was just sent are pending like all that was passed over. */
+	run("INSERT INTO t VALUES(2, 2, 2)");
+	expect_cut("t 0+ 0=1 1=1; 1 0=1 1=2; 2+ 0=2 1=2; 4+ 0=4 1=4; 7+ 0=7 1=7; 9+ 0=9 1=9");
+	uint64_t last = cut.number;
+	expect_nothing();
+	settle(last - 1);
+	assert_string_equal(one("SELECT count(DISTINCT k0) FROM neap_m1"), "6");
+	settle(last);
+	assert_string_equal(one("SELECT count(*) FROM neap_m1"), "0");
+}
+
+/* They are looked for in pieces, so that nobody waits long for the lock. */
+static void test_deletes_behind_a_backlog(void **state)
+{
+	bool any;
+
+	(void)state;
+	merge_table();
+	run("INSERT INTO t(id) VALUES(9000)");
+	assert_true(cut_all());
+	settle(cut.number);
+	run("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
+	    " INSERT INTO t SELECT i, i, i FROM n; DELETE FROM t WHERE id = 9000");
+	assert_string_equal(next_deletes(), "more");
+	assert_string_equal(next_deletes(), "more");
+	assert_string_equal(next_deletes(), "t 9000-");
+	settle(cut.number);
+	assert_string_equal(next_deletes(), "none");
+	for (int i = 0; i < 3; i++) {
+		assert_true(cut_limited(2000, LIMIT_SET));
+		settle(cut.number);
+	}
+	assert_false(cut_all());
+	OK(cut_any_pending(d, &any, &err));
+	assert_false(any);
+}
+
 /* A row that no set can hold is kept as rejected and holds up nothing. */
 static void test_too_large_a_row(void **state)
 {
@@ -847,6 +913,8 @@ int main(void)
 		T(test_state_goes_before_a_backlog),
 		T(test_pending_bytes_of_mixed_rows),
 		T(test_a_cut_that_fails_gives_out_nothing),
+		T(test_deletes_alone),
+		T(test_deletes_behind_a_backlog),
 		T(test_too_large_a_row),
 		T(test_too_large_append_rows),
 		T(test_a_commit_that_fails),

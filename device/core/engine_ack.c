@@ -36,7 +36,7 @@ static void progress(struct engine *en)
 	if (!en->any_held)
 		en->held_ms = 0;
 	/* That the database has a new site is told as long as the agent runs. */
-	if (!en->any_held && en->problem)
+	if (!en->any_held && !en->no_room && en->problem)
 		engine_problem(en, NE_OK, "", "");
 	for (size_t i = 0; i < en->n_flight; i++) {
 		struct flight *f = en->flight[i];
@@ -71,6 +71,7 @@ int engine_on_ack(struct engine *en, const struct f_ack *a, struct err *e)
 		if (f->acked || f->number > a->number)
 			continue;
 		f->acked = any = true;
+		en->no_room = en->no_room && f->deletes;
 		f->head = a->head;
 		f->own = own_of(a, f->number);
 		f->n_want = 0;
@@ -178,7 +179,8 @@ static const char *refuse_next(enum refuse_code code)
 	case REFUSE_DIRECTION:
 		return "`neap track` the table with --direction down, or ask the operator";
 	case REFUSE_QUOTA:
-		return "ask the operator for more space";
+		return "ask the operator for more space, or delete rows; it is tried again by "
+		       "itself";
 	case REFUSE_COLLISION:
 		return "was this database restored from a copy? its rows are sent again under a "
 		       "new identity";
@@ -239,6 +241,26 @@ static int wait_for_people(struct engine *en, const struct f_refuse *r, struct e
 	return engine_forget(en, e);
 }
 
+/* Tries again soon, without the back-off that doubles: what is tried gets smaller each time. */
+static int again_soon(struct engine *en, struct err *e)
+{
+	en->refused_until_ms = en->mono_ms + engine_jitter(en, 2 * BUSY_MS);
+	return engine_forget(en, e);
+}
+
+/* All stays pending; deletes, which make room, go up by themselves before it is tried again. */
+static int no_room(struct engine *en, const struct f_refuse *r, const struct flight *f,
+		   struct err *e)
+{
+	say_refused(en, r);
+	en->no_room = true;
+	en->deletes = !f->deletes;
+	if (en->deletes)
+		return again_soon(en, e);
+	engine_wait_for_room(en);
+	return engine_forget(en, e);
+}
+
 static int declare_again(struct engine *en, const struct f_refuse *r, struct flight *f,
 			 struct err *e)
 {
@@ -247,13 +269,6 @@ static int declare_again(struct engine *en, const struct f_refuse *r, struct fli
 	TRY(engine_declare(en, r->shape, r->n_shape, e));
 	engine_resend(en);
 	return NE_OK;
-}
-
-/* Tries again soon, without the back-off that doubles: what is tried gets smaller each time. */
-static int again_soon(struct engine *en, struct err *e)
-{
-	en->refused_until_ms = en->mono_ms + engine_jitter(en, 2 * BUSY_MS);
-	return engine_forget(en, e);
 }
 
 /*
@@ -331,6 +346,8 @@ int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e)
 		engine_back_off(en, AGAIN_MS);
 		en->has_offset = false;
 		return engine_forget(en, e);
+	case REFUSE_QUOTA:
+		return no_room(en, r, f, e);
 	case REFUSE_COLLISION:
 		return new_identities(en, r, f, e);
 	case REFUSE_ROWS:

@@ -39,6 +39,8 @@ enum engine_bounds {
 	AGAIN_MS = 1000,      /* first pause after a refusal that we can cure, doubles … */
 	REFUSED_MS = 300000,  /* first pause after a refusal that waits for people, doubles … */
 	REFUSED_MAX_MS = 3600000, /* … up to this */
+	QUOTA_MS = 15000,	  /* first pause while the server has no room, doubles … */
+	QUOTA_MAX_MS = 300000,	  /* … up to this */
 	REFUSED_SHAPES_MAX = 5,	  /* declarations in a row that did not help */
 	UNREAD_ROWS_MAX = 3,	  /* rows in a row that the server could not read */
 };
@@ -56,6 +58,7 @@ struct flight {
 	uint64_t due_ms;     /* resend then; NEVER_MS while pieces are waiting */
 	unsigned undeclared; /* refusals for unknown shapes */
 	bool acked;
+	bool deletes;	    /* it was cut of deletes alone */
 	uint64_t captured;  /* site in the identity of its append rows; 0: ours */
 	uint64_t head, own; /* of the ack; own 0: nothing stands in for the echo */
 	bool overtaken;	    /* a mark it may have carried lost since: `own` does not stand in */
@@ -183,6 +186,11 @@ struct engine {
 	int64_t rekey;	    /* id of an append table whose identities collided; 0 none */
 	uint64_t rekey_set; /* … the set that carried the first such row */
 	uint64_t disown;    /* a site whose rows we may not send; 0 none */
+	/*
+	 * The server has no room for what is pending until a set that is more than deletes is
+	 * acknowledged; now, after a refusal, deletes alone are sent.
+	 */
+	bool no_room, deletes;
 	size_t few_rows;    /* rows of a set while one to blame is looked for; 0: as set */
 	size_t unread;	    /* single rows refused as malformed since a set was committed */
 	uint64_t committed; /* newest number the server has, as of its welcome or ack */
@@ -379,6 +387,8 @@ void engine_drop_flights(struct engine *en);
 void engine_resend(struct engine *en);
 /* No set is cut for a while that doubles with each call until a set is acknowledged. */
 void engine_back_off(struct engine *en, uint64_t first_ms);
+/* All that is pending is tried again after a while that doubles. */
+void engine_wait_for_room(struct engine *en);
 size_t engine_unacked(const struct engine *en);
 
 /* engine_ack.c */

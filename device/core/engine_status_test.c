@@ -259,6 +259,9 @@ static void test_refused_sets(void **state)
 		assert_int_equal(status(&b).pending_rows, 1);
 		f = welcome(find(&b, FRAME_HELLO), &b, 0);
 		give(&b, EV_DOWN, &f);
+		b.mono_ms += 1000; /* for want of room deletes are looked for: there are none */
+		happen(&b, EV_LOCAL);
+		expect(&b, cases[i].state, NE_ROWS, cases[i].reason, cases[i].next_step);
 		b.mono_ms += 3600000;
 		happen(&b, EV_LOCAL);
 		give_ack(&b, find(&b, FRAME_SET)->set.number, 1, 1);

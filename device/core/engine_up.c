@@ -233,12 +233,31 @@ static int too_large(struct engine *en, const struct cut *cut, struct err *e)
 	return engine_forget(en, e);
 }
 
+void engine_wait_for_room(struct engine *en)
+{
+	en->deletes = false;
+	en->refused_ms = en->refused_ms >= QUOTA_MS ? 2 * en->refused_ms : QUOTA_MS;
+	if (en->refused_ms > QUOTA_MAX_MS)
+		en->refused_ms = QUOTA_MAX_MS;
+	en->refused_until_ms = en->mono_ms + engine_jitter(en, en->refused_ms);
+}
+
+/* Of deletes, which make room, none was found; `more` is left to be looked at. */
+static void no_deletes(struct engine *en, bool more)
+{
+	if (more)
+		en->cut_at_ms = en->mono_ms + CUT_PAUSE_MS;
+	else
+		engine_wait_for_room(en);
+}
+
 /* Cuts the next set. *any is false when nothing is pending that is not in flight. */
 static int cut_one(struct engine *en, bool *any, struct err *e)
 {
 	struct cut_limits limits = {.rows = en->few_rows ? en->few_rows : en->cfg.set_rows,
 				    .cells = LIMIT_CELLS,
-				    .bytes = en->set_bytes};
+				    .bytes = en->set_bytes,
+				    .deletes = en->deletes};
 	struct arena a = {.max = 2 * LIMIT_DECODED};
 	uint64_t id = engine_random_id(en);
 	struct cut cut;
@@ -254,10 +273,14 @@ static int cut_one(struct engine *en, bool *any, struct err *e)
 	en->numbered |= !rc && *any;
 	if (!rc && *any) {
 		rc = add_flight(en, &cut, e);
+		if (!rc)
+			en->flight[en->n_flight - 1]->deletes = limits.deletes;
 		if (rc == NE_LIMIT) {
 			*any = false;
 			rc = too_large(en, &cut, e);
 		}
+	} else if (!rc && limits.deletes) {
+		no_deletes(en, cut.more);
 	} else if (!rc) {
 		en->dirty = false;
 	}

@@ -76,8 +76,11 @@ class Stack:
     def pid(self, name):
         return int(self.env[name])
 
-    def neapd(self, *args):
-        return subprocess.run([NEAPD, *args, "--config", self.env["NEAP_CONFIG"]], capture_output=True, text=True, timeout=30, check=True).stdout
+    def neapd(self, *args, code=0):
+        """An admin command; what it says, where it is to fail on stderr."""
+        done = subprocess.run([NEAPD, *args, "--config", self.env["NEAP_CONFIG"]], capture_output=True, text=True, timeout=30)
+        assert done.returncode == code, f"neapd {args}: exit {done.returncode}: {done.stderr}"
+        return done.stderr if code else done.stdout
 
     def add_user(self, name):
         self.neapd("user", "add", name, "--password-file", str(self.password_file))

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """States of `neap status` made by real processes: text, JSON, and how `neap sync` ends. docs/states.md has the list."""
 
+import json
 import os
 import resource
 import shutil
@@ -91,6 +92,30 @@ class WithAServer(Case):
         self.agent(d2)
         self.expect(d2, "quota", 6, "more columns than 200", "ask the operator")
         self.assertEqual(d2.status()["pending_rows"], 1)
+
+    def quota(self, *options):
+        return json.loads(self.stack.neapd("user", "quota", *options, "--json"))["users"][0]
+
+    def test_quota_of_rows(self):
+        d1, d2 = self.pair("rows")
+        used = self.quota("rows")
+        self.assertEqual((used["rows"], used["bytes"]), (2, 2 * 24))
+        self.assertEqual(self.quota("rows", "--rows", "3")["rows_quota"], 3)
+        d1.script("INSERT INTO items VALUES (3, 'gear', 30), (4, 'cog', 40); UPDATE items SET price = 11 WHERE id = 1")
+        self.assertIn("account rows has 2 of 3 rows", d1.sync(code=6))
+        self.agent(d1)
+        self.expect(d1, "quota", 6, "account rows has 2 of 3 rows", "delete rows")
+        self.assertEqual(d1.status()["pending_rows"], 3)
+        # Deletes make room, also those of another device; what waited then goes by itself.
+        d2.sql("DELETE FROM items WHERE id = 2")
+        d2.sync()
+        self.gone(d1, "quota")
+        wait_for("all rows", lambda: d1.status()["pending_rows"] == 0, 60, 0.2)
+        self.assertEqual(self.stack.sql("SELECT id, price FROM items WHERE user_id = 'rows' ORDER BY id"), [(1, 11), (3, 30), (4, 40)])
+        self.assertEqual(self.quota("rows", "--rows", "none", "--recount"), {**used, "rows": 3, "rows_quota": None, "bytes": 3 * 24})
+        self.assertGreater(json.loads(self.stack.neapd("status", "--json"))["ingest"]["over_quota"], 0)
+        self.assertIn("no account", self.stack.neapd("user", "quota", "nobody", "--rows", "1", code=8))
+        self.assertIn('"1X"', self.stack.neapd("user", "quota", "rows", "--bytes", "1X", code=2))
 
     def test_rows_rejected(self):
         d1, d2 = self.pair("rejected")
