@@ -29,6 +29,7 @@ void conn_init(struct conn *c, uint32_t (*random)(void *ctx), void *random_ctx)
 		.state = CONN_IDLE,
 		.deadline_ms = UINT64_MAX,
 		.renew_ms = UINT64_MAX,
+		.key_ms = UINT64_MAX,
 		.random = random,
 		.random_ctx = random_ctx,
 	};
@@ -61,6 +62,7 @@ static void set_token(struct conn *c, uint64_t now_ms, uint64_t left_ms, uint64_
 {
 	uint64_t keep_ms = life_ms - (life_ms / 10 * 6 + draw(c, life_ms / 5));
 
+	c->key_ms = UINT64_MAX;
 	c->expires_ms = now_ms + left_ms;
 	c->renew_ms = left_ms > keep_ms ? c->expires_ms - keep_ms : now_ms;
 }
@@ -100,9 +102,19 @@ enum conn_order conn_start(struct conn *c, uint64_t now_ms, uint64_t left_ms, ui
 	return go(c, now_ms);
 }
 
+static uint64_t refresh_due_ms(const struct conn *c)
+{
+	return c->key_ms < c->renew_ms ? c->key_ms : c->renew_ms;
+}
+
 enum conn_order conn_tick(struct conn *c, uint64_t now_ms)
 {
-	if (c->state == CONN_UP && !c->renewing && now_ms >= c->renew_ms) {
+	if (c->state == CONN_UP && !c->renewing && now_ms >= refresh_due_ms(c)) {
+		if (now_ms >= c->key_ms) {
+			c->had_key_refresh = true;
+			c->last_key_refresh_ms = now_ms;
+			c->key_ms = UINT64_MAX;
+		}
 		c->renewing = true;
 		return CONN_REFRESH;
 	}
@@ -195,25 +207,31 @@ enum conn_order conn_link_lost(struct conn *c, uint64_t now_ms, int code)
 	return CONN_NOTHING;
 }
 
-enum conn_order conn_unknown_key(struct conn *c, uint64_t now_ms)
+void conn_unknown_key(struct conn *c, uint64_t now_ms, bool group)
 {
 	if (c->state != CONN_UP || c->renewing)
-		return CONN_NOTHING;
+		return;
 	if (c->had_key_refresh && now_ms - c->last_key_refresh_ms < CONN_KEY_REFRESH_MS)
-		return CONN_NOTHING;
-	c->had_key_refresh = true;
-	c->last_key_refresh_ms = now_ms;
+		return;
+	if (c->key_ms != UINT64_MAX) { /* due already; a device's key comes by no other way */
+		c->key_group = c->key_group && group;
+		return;
+	}
 	/* Every device of the user sees the same message: do not ask in the same instant. */
-	uint64_t at_ms = now_ms + draw(c, CONN_BACKOFF_MIN_MS * 5);
-	if (at_ms < c->renew_ms)
-		c->renew_ms = at_ms;
-	return CONN_NOTHING;
+	c->key_group = group;
+	c->key_ms = now_ms + CONN_KEY_WAIT_MS + draw(c, CONN_KEY_JITTER_MS);
+}
+
+void conn_group_key(struct conn *c)
+{
+	if (c->key_group)
+		c->key_ms = UINT64_MAX;
 }
 
 uint64_t conn_deadline_ms(const struct conn *c)
 {
 	if (c->state == CONN_UP && !c->renewing)
-		return c->renew_ms;
+		return refresh_due_ms(c);
 	return c->deadline_ms;
 }
 

@@ -19,7 +19,9 @@ enum {
 	CONN_STEADY_MS = 60 * 1000,	  /* up this long: the next loss starts the back-off anew */
 	CONN_LINK_TIMEOUT_MS = 45 * 1000, /* connecting and subscribing together */
 	CONN_KEY_REFRESH_MS = 5 * 60 * 1000, /* refreshes for an unknown key epoch, at most (K2) */
-	CONN_TOKEN_SLACK_MS = 30 * 1000,     /* a token this close to its end is not tried */
+	CONN_KEY_WAIT_MS = 2000, /* and not before the key had this long to come by itself */
+	CONN_KEY_JITTER_MS = 5000,
+	CONN_TOKEN_SLACK_MS = 30 * 1000, /* a token this close to its end is not tried */
 };
 
 enum conn_state {
@@ -48,6 +50,8 @@ struct conn {
 	uint64_t up_since_ms;
 	uint64_t renew_ms;   /* mono: when to renew the token */
 	uint64_t expires_ms; /* mono: when the token ends */
+	uint64_t key_ms;     /* mono: when to refresh for an unknown key; UINT64_MAX not */
+	bool key_group;	     /* it is a group's, which may still come by `key` */
 	uint64_t last_key_refresh_ms;
 	bool had_key_refresh;
 	int problem; /* enum ne of the last failure; NE_OK once up */
@@ -72,8 +76,10 @@ enum conn_order conn_refreshed(struct conn *c, uint64_t now_ms, int code, uint64
 void conn_link_up(struct conn *c, uint64_t now_ms);
 /* The attempt failed or the link was lost: NE_AUTH (the token was refused), NE_CERT, others. */
 enum conn_order conn_link_lost(struct conn *c, uint64_t now_ms, int code);
-/* A message came in a key epoch that is not known: perhaps refresh. */
-enum conn_order conn_unknown_key(struct conn *c, uint64_t now_ms);
+/* A message came in a key epoch that is not known, of the group or the device: perhaps refresh. */
+void conn_unknown_key(struct conn *c, uint64_t now_ms, bool group);
+/* The group's key came: no refresh is needed for it. */
+void conn_group_key(struct conn *c);
 /* When to call conn_tick; UINT64_MAX never. */
 uint64_t conn_deadline_ms(const struct conn *c);
 

@@ -211,17 +211,37 @@ static void a_loss_during_renewal_waits_for_its_answer(void **state)
 static void an_unknown_key_refreshes_at_most_once_in_5_min(void **state)
 {
 	struct conn c = up();
+	const uint64_t patience = CONN_KEY_WAIT_MS + CONN_KEY_JITTER_MS;
 
 	(void)state;
-	conn_unknown_key(&c, 10000);
-	assert_true(conn_deadline_ms(&c) <= 10000 + 5000);
-	assert_int_equal(conn_tick(&c, 15000), CONN_REFRESH);
-	assert_int_equal(conn_refreshed(&c, 15001, NE_OK, LIFE, 0), CONN_CONNECT);
-	conn_link_up(&c, 15002);
-	conn_unknown_key(&c, 15003);
-	assert_true(conn_deadline_ms(&c) > 10000 + CONN_KEY_REFRESH_MS);
-	conn_unknown_key(&c, 10000 + CONN_KEY_REFRESH_MS);
-	assert_true(conn_deadline_ms(&c) <= 10000 + CONN_KEY_REFRESH_MS + 5000);
+	conn_unknown_key(&c, 10000, true);
+	assert_in_range(conn_deadline_ms(&c), 10000 + CONN_KEY_WAIT_MS, 10000 + patience);
+	assert_int_equal(conn_tick(&c, 10000 + patience), CONN_REFRESH);
+	assert_int_equal(conn_refreshed(&c, 20001, NE_OK, LIFE, 0), CONN_CONNECT);
+	conn_link_up(&c, 20002);
+	conn_unknown_key(&c, 20003, true);
+	assert_true(conn_deadline_ms(&c) > 10000 + patience + CONN_KEY_REFRESH_MS);
+	conn_unknown_key(&c, 10000 + patience + CONN_KEY_REFRESH_MS, true);
+	assert_true(conn_deadline_ms(&c) <= 10000 + 2 * patience + CONN_KEY_REFRESH_MS);
+}
+
+/* Where a revocation's key comes a moment after the first message under it, nobody refreshes. */
+static void a_group_key_that_comes_needs_no_refresh(void **state)
+{
+	struct conn c = up();
+	uint64_t renewal = conn_deadline_ms(&c);
+
+	(void)state;
+	conn_unknown_key(&c, 10000, true);
+	conn_group_key(&c);
+	assert_int_equal(conn_deadline_ms(&c), renewal);
+	/* It counts for nothing: the next one is waited for alike. */
+	conn_unknown_key(&c, 11000, true);
+	assert_true(conn_deadline_ms(&c) < renewal);
+	/* A device's own key comes by a refresh alone. */
+	conn_unknown_key(&c, 11001, false);
+	conn_group_key(&c);
+	assert_true(conn_deadline_ms(&c) < renewal);
 }
 
 int main(void)
@@ -240,6 +260,7 @@ int main(void)
 		cmocka_unit_test(a_silent_attempt_is_dropped),
 		cmocka_unit_test(a_loss_during_renewal_waits_for_its_answer),
 		cmocka_unit_test(an_unknown_key_refreshes_at_most_once_in_5_min),
+		cmocka_unit_test(a_group_key_that_comes_needs_no_refresh),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,7 +106,7 @@ static bool feed_message(struct node *n, const struct letter *l)
 	if (crypt_open(n->crypt, &l->topic, slice_of(l->bytes, l->len), &n->plain, &newer, NULL)) {
 		n->bad_messages++;
 		if (newer)
-			node_link_unknown_key(n);
+			node_link_unknown_key(n, l->topic.kind != TOPIC_DOWN);
 		return true;
 	}
 	ev.frame = buf_slice(&n->plain);

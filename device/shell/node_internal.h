@@ -99,7 +99,7 @@ void node_link_step(struct node *n);  /* timers of the connection */
 void node_link_poke(struct node *n);
 void node_link_up(struct node *n);
 void node_link_lost(struct node *n, const struct letter *l);
-void node_link_unknown_key(struct node *n);
+void node_link_unknown_key(struct node *n, bool group);
 void node_link_suspect(struct node *n); /* alive by TCP, dead by every other sign */
 void node_secret_changed(struct node *n);
 void node_group_key(struct node *n, const struct f_key *key);

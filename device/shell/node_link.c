@@ -271,9 +271,9 @@ void node_link_lost(struct node *n, const struct letter *l)
 	do_order(n, order);
 }
 
-void node_link_unknown_key(struct node *n)
+void node_link_unknown_key(struct node *n, bool group)
 {
-	do_order(n, conn_unknown_key(&n->conn, mono_ms()));
+	conn_unknown_key(&n->conn, mono_ms(), group);
 }
 
 void node_link_suspect(struct node *n)
@@ -322,6 +322,7 @@ void node_group_key(struct node *n, const struct f_key *key)
 		return;
 	memcpy(k.at, key->key, sizeof k.at);
 	if (!crypt_set_group(n->crypt, &k, (uint32_t)key->epoch, &e)) {
+		conn_group_key(&n->conn);
 		g->group = k;
 		g->group_epoch = (uint32_t)key->epoch;
 		/* Unsaved, it comes again with the next refresh. */

@@ -38,14 +38,22 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def login(server, ca, user, password, device):
-    """The answer of POST /v1/login."""
+def post(server, ca, path, body):
     context = ssl.create_default_context(cafile=ca)
-    body = json.dumps({"user": user, "password": password, "device": device}).encode()
-    request = urllib.request.Request(server + "/v1/login", body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(server + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), NoRedirect)
     with opener.open(request, timeout=20) as answer:
         return json.load(answer)
+
+
+def login(server, ca, user, password, device):
+    """The answer of POST /v1/login."""
+    return post(server, ca, "/v1/login", {"user": user, "password": password, "device": device})
+
+
+def refresh(server, ca, token):
+    """The answer of POST /v1/refresh. A device has the new token on disk before it uses anything of it."""
+    return post(server, ca, "/v1/refresh", {"refresh_token": token})
 
 
 def jwk(member):
@@ -80,6 +88,19 @@ class Client:
         self.pulls = 0
         self.shapes, self.known = {}, {}
         self.dropped = 0
+
+    def renew(self, session):
+        """Goes on with the answer of a refresh: site, numbers and position stay, and no hello is needed."""
+        self.close()
+        assert (session["user"], session["device"]) == (self.user, self.device)
+        self.session = session
+        self.epoch, self.message_key = jwk(session["message_key"])
+        epoch, key = jwk(session["group_key"])
+        if epoch >= self.group_epoch:  # a newer one may have come by `key`
+            self.group_epoch = epoch
+        self.group_keys[epoch] = key
+        self.seal = Sealer(self.message_key, "up", self.user, self.device, self.epoch)
+        self.connect()
 
     # --- MQTT ---
 

@@ -3,6 +3,7 @@
 
 import sys
 import unittest
+import urllib.error
 from pathlib import Path
 
 import jwt
@@ -117,6 +118,39 @@ class Interop(unittest.TestCase):
         rows = py.hello([NOTES])
         self.assertEqual({text(r.key[0]): (text(r.cells["body"][0]), r.cells["rank"][0]) for _, r in rows}, {f"k{i}": (f"text {i}", i) for i in range(1, 3001)})
         self.assertEqual(py.dropped, 0)
+
+    def test_a_refresh_on_the_way(self):
+        """The token is renewed between two sets: nothing is lost, no hello, no password."""
+        self.stack.add_user("renew")
+        env = self.stack.env
+        agent = self.agent("renew")
+        py = self.python_device("renew")
+        py.hello([NOTES, READINGS])
+        py.send_set([append_rows(READINGS, [(1, 1, [0.5])])])
+        first = py.session
+        client.refresh(env["NEAP_SERVER"], env["NEAP_CA"], first["refresh_token"])  # its answer is lost
+        second = client.refresh(env["NEAP_SERVER"], env["NEAP_CA"], first["refresh_token"])
+        self.assertEqual(sorted(second), sorted(first))
+        self.assertNotIn(second["refresh_token"], (first["refresh_token"],))
+        self.assertNotEqual(second["access_token"], first["access_token"])
+        self.assertEqual(second["message_key"], first["message_key"])
+
+        py.close()
+        agent.sql("INSERT INTO notes VALUES ('gap', 'while it was away', 1, NULL)")
+        wait_for("its ack", lambda: agent.status()["pending_rows"] == 0)
+        py.renew(second)
+        self.assertEqual(py.next_frame(client.HEAD)[3], py.position[2] + 1)  # retained: something is missing
+        self.assertEqual([text(row.key[0]) for _, row in py.pull()], ["gap"])
+        head, own = py.send_set([append_rows(READINGS, [(1, 2, [1.5])])])
+        self.assertEqual(py.number, 2)
+        self.assertEqual(self.stack.sql("SELECT value FROM readings WHERE user_id = 'renew' AND device_id = 'py' ORDER BY value"), [(0.5,), (1.5,)])
+
+        third = client.refresh(env["NEAP_SERVER"], env["NEAP_CA"], second["refresh_token"])
+        for old in (first, third):  # the first one's successor was used: it was copied, and the login ends
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                client.refresh(env["NEAP_SERVER"], env["NEAP_CA"], old["refresh_token"])
+            self.assertEqual(refused.exception.code, 401)
+        agent.kill()
 
     def test_a_set_twice_is_one(self):
         self.stack.add_user("twice")
