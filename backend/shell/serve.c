@@ -2,6 +2,7 @@
 #include "backend/shell/serve.h"
 
 #include <jansson.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -28,6 +29,7 @@ enum {
 	PARTS_BYTES_USER = 8 * 1024 * 1024,
 	PARTS_BYTES = 64 * 1024 * 1024,
 	PARTS_MS = 60000,
+	MAP_BYTES = 4 * 1024 * 1024, /* blocks from here on are mapped by themselves */
 };
 
 struct serve {
@@ -180,6 +182,12 @@ static int start(struct serve *s, struct err *e)
 	signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error like a full disk */
 	/* Keys are in this process: no core file, no reading by another process of the user. */
 	(void)prctl(PR_SET_DUMPABLE, 0);
+	/*
+	 * The 19 MiB of a password hash go back to the system after it. By itself glibc takes large
+	 * blocks from the heap of the thread once it has seen one, and keeps as many of them as it
+	 * has heaps, eight for each core.
+	 */
+	(void)mallopt(M_MMAP_THRESHOLD, MAP_BYTES);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	s->fatal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->signal_fd < 0 || s->fatal_fd < 0)
