@@ -391,6 +391,40 @@ static void allows_exactly_the_table(void **unused)
 		client_close(&people[who]);
 }
 
+/* Neither is let in, so there is no topic for them to try; on their way out nothing is left behind.
+ */
+static void t05_revoked_and_ended_tokens_have_no_rights(void **unused)
+{
+	struct client c, other;
+	char json[200];
+	int64_t now = time(NULL);
+	const char *ended = token_at("erin", "d1", now - 3600, 3600 - JWT_LEEWAY_S - 1);
+	struct mqtt5_options o = device("erin/d1", "erin", ended);
+
+	(void)unused;
+	for (int will = 0; will < 2; will++) {
+		o.will_topic = will ? topic(TOPIC_UP, "erin", "d1") : NULL;
+		o.will_payload = will ? "from the grave" : NULL;
+		assert_false(try_open(o));
+	}
+	o = device("erin/d1", "erin", token_at("erin", "d1", now - 5, 3600));
+	assert_true(client_open(&c, w.loop, &o));
+	open_device(&other, "erin", "d2");
+	snprintf(json, sizeof json,
+		 "{\"void\":[{\"user\":\"erin\",\"device\":\"d1\",\"iat\":%lld,\"until\":%lld}]}",
+		 (long long)now - 1, (long long)now + 3600);
+	control(json);
+	/* What is said behind the list is no longer taken. */
+	int said = client_publish(&c, topic(TOPIC_UP, "erin", "d1"), slice_str("x"), false);
+	assert_true(said < 0 || said >= 0x80);
+	assert_true(client_wait_closed(&c, 1000));
+	client_close(&c);
+	assert_false(try_open(o));
+	assert_true(client_publish(&other, topic(TOPIC_UP, "erin", "d2"), slice_str("x"), false) <
+		    0x80);
+	client_close(&other);
+}
+
 static void say(const char *to)
 {
 	assert_true(client_publish(&w.backend, to, slice_str("x"), false) < 0x80);
@@ -590,6 +624,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(connects_only_as_itself),
 		cmocka_unit_test(the_backends_listener_wants_its_certificate),
 		cmocka_unit_test(allows_exactly_the_table),
+		cmocka_unit_test(t05_revoked_and_ended_tokens_have_no_rights),
 		cmocka_unit_test(withholds_the_own_echo),
 		cmocka_unit_test(a_will_has_no_more_rights),
 		cmocka_unit_test(nobody_takes_over_anothers_session),
