@@ -205,5 +205,7 @@ struct engine_status {
 	char next_step[200];
 };
 NEAP_CHECK int engine_status(struct engine *en, struct engine_status *out, struct err *e);
+/* Nothing published waits for an answer: a connection that ends now costs no message twice. */
+bool engine_quiet(const struct engine *en);
 
 #endif

@@ -48,6 +48,11 @@ size_t engine_unacked(const struct engine *en)
 	return n;
 }
 
+bool engine_quiet(const struct engine *en)
+{
+	return !engine_unacked(en) && !en->hello.open && !en->pull.open && !en->lost.open;
+}
+
 void engine_want_all(struct flight *f)
 {
 	if (f->acked || !f->frame.len)

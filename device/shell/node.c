@@ -160,6 +160,7 @@ void node_step(struct node *n)
 	control_step(n->control);
 	node_link_step(n);
 	node_feed_all(n);
+	node_link_change_over(n);
 	check_silence(n);
 	node_sync_step(n);
 }
@@ -199,6 +200,10 @@ uint64_t node_deadline_ms(const struct node *n)
 		at = min_u64(at, min_u64(engine_deadline_ms(n->engine), n->look_ms));
 	if (n->trouble.code)
 		at = min_u64(at, n->trouble_ms + CALM_MS);
+	if (n->change_over_ms)
+		at = min_u64(at, n->change_over_ms);
+	if (n->down_due && !n->held_back) /* the engine is to hear of it first */
+		return mono_ms();
 	if (n->conn.state == CONN_UP)
 		at = min_u64(at, n->heard_ms + SILENCE_MS);
 	return at;

@@ -30,6 +30,8 @@ enum {
 	DISK_PATIENCE_MS = 3000,
 	REFUSED_PATIENCE_MS = 3000, /* for what else there is to send */
 	CLOCK_RTT_MAX_MS = 5000,
+	QUIET_WAIT_MS =
+		2000, /* a renewed token waits so long for a moment with nothing under way */
 };
 
 /* Someone who waits: for a sync, or for a verification. */
@@ -60,13 +62,15 @@ struct node {
 	struct control *control;
 	struct conn conn;
 
-	uint64_t attempt;      /* of the link */
-	bool engine_up;	       /* the engine was told EV_LINK_UP last */
-	bool down_due;	       /* … and is to be told EV_LINK_DOWN next */
-	struct letter *held;   /* one the engine could not take yet */
-	bool local_due;	       /* EV_LOCAL is to be delivered */
-	uint64_t look_ms;      /* mono: when to look at data_version */
-	uint64_t look_wait_ms; /* after a notice: until the next look; 0 no notice */
+	uint64_t attempt; /* of the link */
+	uint64_t
+		change_over_ms; /* mono: when to leave a link that works for a newer token; 0 not */
+	bool engine_up;		/* the engine was told EV_LINK_UP last */
+	bool down_due;		/* … and is to be told EV_LINK_DOWN next */
+	struct letter *held;	/* one the engine could not take yet */
+	bool local_due;		/* EV_LOCAL is to be delivered */
+	uint64_t look_ms;	/* mono: when to look at data_version */
+	uint64_t look_wait_ms;	/* after a notice: until the next look; 0 no notice */
 	int64_t data_version;
 	bool offset_due;
 	int64_t offset_ms;
@@ -94,8 +98,9 @@ void node_say(struct node *n, const char *fmt, ...) NEAP_PRINTF(2, 3);
 
 /* node_link.c: the connection. */
 NEAP_CHECK int node_link_open(struct node *n, struct err *e);
-void node_link_start(struct node *n); /* with the secret as it is */
-void node_link_step(struct node *n);  /* timers of the connection */
+void node_link_start(struct node *n);	    /* with the secret as it is */
+void node_link_step(struct node *n);	    /* timers of the connection */
+void node_link_change_over(struct node *n); /* if it is due, and now is a good moment */
 void node_link_poke(struct node *n);
 void node_link_up(struct node *n);
 void node_link_lost(struct node *n, const struct letter *l);

@@ -145,6 +145,28 @@ static int start_connect(struct node *n, struct err *e)
 	return n->link->connect(n->link, &target, &n->attempt, e);
 }
 
+static void connect_now(struct node *n)
+{
+	struct err e = {0};
+	int rc = start_connect(n, &e);
+
+	n->change_over_ms = 0;
+	if (rc) {
+		failed(n, rc, e.text);
+		(void)conn_link_lost(&n->conn, mono_ms(), rc);
+	}
+}
+
+/*
+ * The old token still holds for a while, so the old link goes on until what is under way was
+ * answered: nothing is sent twice then, unless the app writes without a pause.
+ */
+void node_link_change_over(struct node *n)
+{
+	if (n->change_over_ms && (engine_quiet(n->engine) || mono_ms() >= n->change_over_ms))
+		connect_now(n);
+}
+
 static void do_order(struct node *n, enum conn_order order)
 {
 	struct err e = {0};
@@ -154,6 +176,7 @@ static void do_order(struct node *n, enum conn_order order)
 	case CONN_NOTHING:
 		return;
 	case CONN_DISCONNECT:
+		n->change_over_ms = 0;
 		n->down_due = n->engine_up;
 		n->link->disconnect(n->link);
 		return;
@@ -166,11 +189,12 @@ static void do_order(struct node *n, enum conn_order order)
 		}
 		return;
 	case CONN_CONNECT:
-		rc = start_connect(n, &e);
-		if (rc) {
-			failed(n, rc, e.text);
-			(void)conn_link_lost(&n->conn, mono_ms(), rc);
+		if (!n->engine_up || n->down_due) {
+			connect_now(n);
+			return;
 		}
+		n->change_over_ms = mono_ms() + QUIET_WAIT_MS;
+		node_link_change_over(n);
 		return;
 	}
 }
@@ -265,6 +289,7 @@ void node_link_lost(struct node *n, const struct letter *l)
 	if (n->conn.state != CONN_CONNECTING && n->conn.state != CONN_UP)
 		return;
 	n->down_due = n->engine_up;
+	n->change_over_ms = 0;
 	describe_loss(n, l, text, sizeof text);
 	enum conn_order order = conn_link_lost(&n->conn, mono_ms(), l->code);
 	failed(n, l->code, text);
@@ -305,6 +330,7 @@ void node_secret_changed(struct node *n)
 	n->crypt = crypt;
 	cert_time_heard(s->grant.server_ms);
 	http_cancel(n->http, n);
+	n->change_over_ms = 0;
 	n->down_due = n->engine_up;
 	n->link->disconnect(n->link);
 	conn_init(&n->conn, random_u32, NULL);

@@ -84,6 +84,7 @@ class ShortLives(unittest.TestCase):
         renewals = len(stack.events("refresh", user="renew"))
         print(f"{sum(w.n for w in writers)} rows, {after['sets'] - before['sets']} sets, {renewals} renewals, "
               f"{after['duplicates'] - before['duplicates']} sets sent twice", flush=True)
+        # It changes over when nothing is under way, or after 2 s: on a busy machine a set may go twice, and counts once.
         self.assertLessEqual(after["duplicates"] - before["duplicates"], renewals)
         # They were renewed in time: the broker had to end none.
         self.assertEqual([e for e in stack.broker_events("disconnected") if e["client"].startswith("renew/")], [])
