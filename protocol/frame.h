@@ -221,8 +221,7 @@ enum refuse_code {
 	REFUSE_SCHEMA = 4,    /* the policy forbids this table or column */
 	REFUSE_DIRECTION = 5, /* devices do not write this table */
 	REFUSE_QUOTA = 6,
-	REFUSE_COLLISION =
-		7, /* append rows whose identity is taken by other content: new generation */
+	REFUSE_COLLISION = 7, /* the identities of `rows` of an append table have other content */
 	REFUSE_MALFORMED = 8, /* opened well but is no valid set: a defect, or a newer client */
 	REFUSE_STALE = 9, /* an old number under a cut id no longer remembered: never committed */
 	REFUSE_ROWS = 10, /* `rows` of an append table: leave them out and cut anew */

@@ -224,6 +224,7 @@ static int upkeep(struct step *s, struct err *e)
 	TRY(conflicts_expire(s, e));
 	if (s->now_ms < in->c.tombstone_ms)
 		return 0;
+	TRY(store_forget_content(s->store, s->now_ms - in->c.tombstone_ms, GC_PAIRS, e));
 	return store_gc(s->store, s->now_ms - in->c.tombstone_ms, GC_PAIRS, &removed, e);
 }
 

@@ -38,7 +38,8 @@ static enum site_status judge(const struct step *s, const struct store_site *sit
 
 	if (!b->no_clash && strcmp(site->device.at, from->device.at) != 0)
 		return SITE_CLASH;
-	if (h->last_number < site->number && !b->no_behind)
+	/* Also one that was only told of: what an older copy has given out since is fenced. */
+	if ((h->last_number < site->number || h->last_number < site->fence) && !b->no_behind)
 		return SITE_BEHIND;
 	if (h->last_number == site->number && site->number && h->last_cut != site->cut &&
 	    !b->no_cut_id)

@@ -160,9 +160,9 @@ static int append_table(struct step *s, struct user_state *us, const struct stor
 	const struct store_shape *sh = store_shape_find(s->store, tr->shape->id);
 	struct store_appended got;
 
-	TRY(store_append(s->store, &us->u, site, sh, tr->row, tr->n_row, &got, e));
+	TRY(store_append(s->store, &us->u, site, sh, tr->row, tr->n_row, s->now_ms, &got, e));
 	s->in->stats.duplicates += got.duplicates;
-	if (got.n_refused && !got.collision) {
+	if (got.n_refused && !got.n_collided) {
 		/* There is no effect that could tell it: the device has to know before the set
 		 * commits. */
 		why->code = REFUSE_ROWS;
@@ -172,14 +172,17 @@ static int append_table(struct step *s, struct user_state *us, const struct stor
 		memcpy(why->row, got.refused, got.n_refused * sizeof *why->row);
 		return 0;
 	}
-	if (!got.collision || s->in->c.broken.no_compare)
+	if (!got.n_collided || s->in->c.broken.no_compare)
 		return 0;
 	why->code = REFUSE_COLLISION;
 	why->has_shape = true;
 	why->shape = tr->shape->id;
+	why->row_shape = tr->shape;
+	why->n_row = got.n_collided;
+	memcpy(why->row, got.collided, got.n_collided * sizeof *why->row);
 	err_set(&why->text, NE_EXISTS, "table %.*s: number %lld of this site holds another row",
 		(int)tr->shape->name.len, (const char *)tr->shape->name.at,
-		(long long)got.collision_n);
+		(long long)got.collided[0]->n);
 	return 0;
 }
 

@@ -110,7 +110,7 @@ struct refusal {
 	struct err text;
 	bool has_shape;
 	struct shape_id shape;
-	/* REFUSE_ROWS: rows of one table; in the frame's memory. */
+	/* REFUSE_ROWS, REFUSE_COLLISION: rows of one table; in the frame's memory. */
 	size_t n_row;
 	const struct row *row[STORE_REFUSED];
 	const struct shape *row_shape;

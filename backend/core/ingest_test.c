@@ -271,6 +271,23 @@ static void a_hello_fences_older_sets(void **state)
 	world_free(w);
 }
 
+/* A file from before its first committed set: its numbers are fenced by those it gave out later. */
+static void an_older_copy_that_sent_nothing(void **state)
+{
+	struct world *w = two_tables();
+	struct frame f = {.type = FRAME_HELLO}, got;
+	(void)state;
+
+	f.hello = hello(SITE_A, 9, 99);
+	give(w, "u", "a", &f);
+	f.hello = hello(SITE_A, 7, 77);
+	give(w, "u", "a", &f);
+	find_out(w, FRAME_WELCOME, 0, &got);
+	assert_int_equal(got.welcome.site_status, SITE_BEHIND);
+	assert_int_equal(got.welcome.last_number, 0);
+	world_free(w);
+}
+
 /* P4, P5: a write that lost is answered by the standing row, whole, from the server's origin. */
 static void corrects_the_sender(void **state)
 {
@@ -628,6 +645,7 @@ int main(void)
 		cmocka_unit_test(hello_ends_sets_on_their_way),
 		cmocka_unit_test(knows_sites),
 		cmocka_unit_test(a_hello_fences_older_sets),
+		cmocka_unit_test(an_older_copy_that_sent_nothing),
 		cmocka_unit_test(corrects_the_sender),
 		cmocka_unit_test(nothing_new_no_seq),
 		cmocka_unit_test(a_tombstone_keeps_later_cells),

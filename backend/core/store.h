@@ -306,6 +306,9 @@ bool store_rolled_back(struct store *s);
 enum { STORE_REFUSED = 64 };
 struct store_appended {
 	size_t added, duplicates;
+	/* Rows whose identity has other content, the first ones of them: undo the savepoint. */
+	size_t n_collided;
+	const struct row *collided[STORE_REFUSED];
 	/*
 	 * Rows that a constraint or trigger of an operator's refuses, the first ones of them, and
 	 * what it says of the first: undo the savepoint.
@@ -313,16 +316,18 @@ struct store_appended {
 	size_t n_refused;
 	const struct row *refused[STORE_REFUSED];
 	struct err why;
-	bool collision; /* an identity is taken by other content: undo the savepoint */
-	int64_t collision_n;
 };
 /*
  * Adds rows by identity (site, gen, n); those received before are compared, never added twice (J3).
+ * One that was purged since is compared with a hash of what it said; where that was forgotten it
+ * counts as other content, for a row that might be lost is worse than one that may be back.
  */
 NEAP_CHECK int store_append(struct store *s, const struct store_user *u,
 			    const struct store_site *site, const struct store_shape *shape,
-			    const struct row *rows, size_t n, struct store_appended *out,
-			    struct err *e);
+			    const struct row *rows, size_t n, uint64_t now_ms,
+			    struct store_appended *out, struct err *e);
+/* Forgets what rows said that came before that day, up to `max` chunks of it. */
+NEAP_CHECK int store_forget_content(struct store *s, uint64_t before_ms, size_t max, struct err *e);
 
 /* Numbers `after` < n ≤ `upto` of a generation. */
 struct store_span {

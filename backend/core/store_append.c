@@ -2,7 +2,9 @@
  * Rows of append tables (J3): added once by identity. What was received is also
  * kept as ranges of numbers, so that rows an operator purged stay purged. A
  * range knows how many rows it has: in a dense one a missing row was purged, in
- * a sparse one it may never have come, and then it is taken, never dropped.
+ * a sparse one it may never have come, and then it is taken, never dropped. Nor
+ * is one dropped for a purged row that said something else: a device whose file
+ * was restored may write under identities that it has used.
  */
 #include "backend/core/store_sqlite.h"
 
@@ -15,6 +17,7 @@ struct appending {
 	const struct store_user *u;
 	const struct store_site *site;
 	const struct store_shape *shape;
+	uint64_t now_ms;
 	struct store_appended *out;
 	int64_t bytes; /* of rows added */
 };
@@ -83,7 +86,13 @@ static int bind_set(struct appending *p, sqlite3_stmt *st, struct err *e)
 /* There is no use in going on: the savepoint is undone anyway. */
 static bool over(const struct appending *p)
 {
-	return p->out->collision || p->out->n_refused == STORE_REFUSED;
+	return p->out->n_collided == STORE_REFUSED || p->out->n_refused == STORE_REFUSED;
+}
+
+static void collide(struct appending *p, const struct row *r)
+{
+	if (!over(p))
+		p->out->collided[p->out->n_collided++] = r;
 }
 
 static void refuse(struct appending *p, const struct row *r, const char *why)
@@ -176,11 +185,27 @@ static int compare(struct appending *p, const struct row *r, bool *there, struct
 	TRY(bind_int(p->s, st, 3, r->gen, e));
 	TRY(bind_int(p->s, st, 4, (uint64_t)r->n, e));
 	TRY(db_step(p->s->db, st, there, e));
-	if (*there && !same_content(p, st, r)) {
-		p->out->collision = true;
-		p->out->collision_n = r->n;
-	}
+	if (*there && !same_content(p, st, r))
+		collide(p, r);
 	sqlite3_reset(st);
+	return 0;
+}
+
+static struct store_captured captured(const struct appending *p, uint64_t gen)
+{
+	return (struct store_captured){
+		.site = p->site, .shape = p->shape, .gen = gen, .now_ms = p->now_ms};
+}
+
+/* A row received again that was purged: it stays so if it is that one. */
+static int compare_purged(struct appending *p, const struct row *r, struct err *e)
+{
+	const struct store_captured of = captured(p, r->gen);
+	bool same;
+
+	TRY(content_same(p->s, &of, r, &same, e));
+	if (!same)
+		collide(p, r);
 	return 0;
 }
 
@@ -194,6 +219,8 @@ static int add_one(struct appending *p, sqlite3_stmt *insert_st, const struct ro
 	bool inside = found && r->n <= at.hi && !p->s->broken.no_ranges;
 	if (inside) {
 		TRY(compare(p, r, &there, e));
+		if (!there && dense(&at))
+			TRY(compare_purged(p, r, e));
 		if (there || dense(&at)) {
 			p->out->duplicates++;
 			return 0;
@@ -210,6 +237,8 @@ static int add_one(struct appending *p, sqlite3_stmt *insert_st, const struct ro
 		at = (struct range){at.lo, r->n, at.n + 1};
 	else
 		at = (struct range){r->n, r->n, 1};
+	const struct store_captured of = captured(p, r->gen);
+	TRY(content_note(p->s, &of, r, 1, e));
 	return put_range(p, r->gen, &at, e);
 }
 
@@ -241,12 +270,15 @@ static size_t count_runs(const struct row *rows, size_t n)
 static int note_above(struct appending *p, const struct row *rows, size_t n,
 		      const struct range *last, struct err *e)
 {
+	const struct store_captured of = captured(p, rows[0].gen);
 	struct range r = {rows[0].n, rows[0].n, 1};
 
 	if (count_runs(rows, n) > 4 + n / 8) {
+		/* A missing one of these is taken again: what it said does not matter. */
 		r = (struct range){rows[0].n, rows[n - 1].n, (int64_t)n};
 		return put_range(p, rows[0].gen, &r, e);
 	}
+	TRY(content_note(p->s, &of, rows, n, e));
 	if (last && continues(last, r.lo))
 		r = (struct range){last->lo, r.hi, last->n + 1};
 	for (size_t i = 1; i < n; i++) {
@@ -280,7 +312,7 @@ static int add_segment(struct appending *p, sqlite3_stmt *insert_st, const struc
 	TRY(find_range(p, rows[0].gen, INT64_MAX, &last, &found, e));
 	if (!found || rows[0].n > last.hi) {
 		TRY(add_above(p, insert_st, rows, n, e));
-		return over(p) || p->out->n_refused
+		return p->out->n_collided || p->out->n_refused
 			       ? 0
 			       : note_above(p, rows, n, found ? &last : NULL, e);
 	}
@@ -290,10 +322,11 @@ static int add_segment(struct appending *p, sqlite3_stmt *insert_st, const struc
 }
 
 int store_append(struct store *s, const struct store_user *u, const struct store_site *site,
-		 const struct store_shape *shape, const struct row *rows, size_t n,
+		 const struct store_shape *shape, const struct row *rows, size_t n, uint64_t now_ms,
 		 struct store_appended *out, struct err *e)
 {
-	struct appending p = {.s = s, .u = u, .site = site, .shape = shape, .out = out};
+	struct appending p = {
+		.s = s, .u = u, .site = site, .shape = shape, .now_ms = now_ms, .out = out};
 	sqlite3_stmt *st;
 	size_t len;
 

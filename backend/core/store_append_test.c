@@ -36,8 +36,8 @@ static void add(struct appends *a, uint64_t gen, const int64_t *n, size_t count,
 
 	for (size_t i = 0; i < count; i++)
 		put_log(b, gen, n[i], v);
-	ok(a->w,
-	   store_append(a->w->store, &a->u, &a->site, a->sh, b->row[0], count, &a->got, &a->w->e));
+	ok(a->w, store_append(a->w->store, &a->u, &a->site, a->sh, b->row[0], count, a->w->now_ms,
+			      &a->got, &a->w->e));
 }
 
 #define ADD(a, gen, v, ...) \
@@ -79,11 +79,11 @@ static void the_same_again_is_a_duplicate(void **state)
 	ADD(&a, 1, 5, 2, 3, 4);
 	assert_int_equal(a.got.duplicates, 2);
 	assert_int_equal(a.got.added, 1);
-	assert_false(a.got.collision);
+	assert_int_equal(a.got.n_collided, 0);
 	assert_string_equal(look(&a, "SELECT lo, hi, n FROM neap_range"), "1,4,4");
 	ADD(&a, 1, 6, 3);
-	assert_true(a.got.collision);
-	assert_int_equal(a.got.collision_n, 3);
+	assert_int_equal(a.got.n_collided, 1);
+	assert_int_equal(a.got.collided[0]->n, 3);
 	finish(&a);
 }
 
@@ -100,6 +100,39 @@ static void purged_rows_stay_purged(void **state)
 	ADD(&a, 1, 5, 1, 2, 3, 4);
 	assert_int_equal(a.got.duplicates, 3);
 	assert_string_equal(look(&a, "SELECT n FROM log"), "3 4");
+	finish(&a);
+}
+
+/* A row under the identity of a purged one is that one only if it says the same. */
+static void purged_rows_are_compared(void **state)
+{
+	struct appends a = fixture();
+	int64_t n[2500];
+	(void)state;
+
+	for (int i = 0; i < 2500; i++)
+		n[i] = i + 1;
+	add(&a, 1, n, 300, 5);
+	add(&a, 1, n + 300, 100, 5);
+	add(&a, 1, n + 400, 2100, 5);
+	ok(a.w, store_commit(a.w->store, &a.w->e));
+	sql(a.w, "DELETE FROM log WHERE n > 1");
+	ok(a.w, store_begin(a.w->store, &a.w->e));
+	for (int i = 0; i < 5; i++) {
+		add(&a, 1, n + 500 * i, 500, 5);
+		assert_int_equal(a.got.n_collided, 0);
+		assert_int_equal(a.got.duplicates, 500);
+	}
+	ADD(&a, 1, 6, 299, 350, 2499, 2500);
+	assert_int_equal(a.got.added, 0);
+	assert_int_equal(a.got.n_collided, 4);
+	assert_int_equal(a.got.collided[3]->n, 2500);
+	/* What is forgotten counts as other content: such a row gets another identity. */
+	ok(a.w,
+	   store_forget_content(a.w->store, a.w->now_ms + 2 * 24 * 3600 * 1000ULL, 100, &a.w->e));
+	ADD(&a, 1, 5, 1, 2);
+	assert_int_equal(a.got.n_collided, 1);
+	assert_int_equal(a.got.collided[0]->n, 2);
 	finish(&a);
 }
 
@@ -146,6 +179,7 @@ int main(void)
 		cmocka_unit_test(dense_ranges_grow),
 		cmocka_unit_test(the_same_again_is_a_duplicate),
 		cmocka_unit_test(purged_rows_stay_purged),
+		cmocka_unit_test(purged_rows_are_compared),
 		cmocka_unit_test(gaps_are_not_taken_for_received),
 		cmocka_unit_test(any_order),
 	};

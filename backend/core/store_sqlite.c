@@ -46,7 +46,11 @@ static const char schema_sql[] =
 	"CREATE TABLE neap_from(tab INTEGER PRIMARY KEY, origin INTEGER NOT NULL);"
 	/* Identities of append rows received: lo … hi, n of them. */
 	"CREATE TABLE neap_range(tab INTEGER, site INTEGER, gen INTEGER, lo INTEGER,"
-	" hi INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(tab, site, gen, lo)) WITHOUT ROWID;";
+	" hi INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(tab, site, gen, lo)) WITHOUT ROWID;"
+	/* What those with numbers from lo on said: 4 bytes a row. */
+	"CREATE TABLE neap_content(tab INTEGER, site INTEGER, gen INTEGER, lo INTEGER,"
+	" day INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY(tab, site, gen, lo)) WITHOUT ROWID;"
+	"CREATE INDEX neap_content_day ON neap_content(day);";
 
 int meta_get(struct store *s, const char *key, int64_t none, int64_t *out, struct err *e)
 {

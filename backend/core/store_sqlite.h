@@ -167,6 +167,19 @@ NEAP_CHECK int uniques_add(struct store *s, const struct store_shape *sh, struct
 /* Reads the tables' constraints into a catalogue being loaded. */
 NEAP_CHECK int uniques_load(struct store *s, struct catalogue *c, struct err *e);
 
+/* Append rows captured under (site, gen), received now. */
+struct store_captured {
+	const struct store_site *site;
+	const struct store_shape *shape;
+	uint64_t gen, now_ms;
+};
+/* What rows with rising numbers say is remembered. */
+NEAP_CHECK int content_note(struct store *s, const struct store_captured *of,
+			    const struct row *rows, size_t n, struct err *e);
+/* *same: it said what `r` says when it came; false also where that is not known. */
+NEAP_CHECK int content_same(struct store *s, const struct store_captured *of, const struct row *r,
+			    bool *same, struct err *e);
+
 NEAP_CHECK int meta_get(struct store *s, const char *key, int64_t none, int64_t *out,
 			struct err *e);
 NEAP_CHECK int meta_set(struct store *s, const char *key, int64_t value, struct err *e);

@@ -272,34 +272,15 @@ static int declare_again(struct engine *en, const struct f_refuse *r, struct fli
 }
 
 /*
- * Rows under identities that others have get new ones once what was committed is settled (J3).
- * Those before the first such row are the server's rows: it is looked for with sets half as large.
- */
-static int new_identities(struct engine *en, const struct f_refuse *r, const struct flight *f,
-			  struct err *e)
-{
-	const struct tracked *t = r->n_shape ? devdb_table_by_shape(en->d, r->shape[0]) : NULL;
-
-	if (!t || t->shape.kind != SHAPE_APPEND)
-		return wait_for_people(en, r, e);
-	if (f->n_row > 1) {
-		en->few_rows = f->n_row / 2;
-	} else {
-		en->rekey = t->id;
-		en->rekey_set = f->number;
-	}
-	return again_soon(en, e);
-}
-
-/*
- * The set is cut anew without the rows to blame, which are among the rejected. One that the server
- * cannot read is narrowed down to a row; when row after row is like that, it is not the rows.
+ * The set is cut anew without the rows to blame, which are among the rejected; rows under
+ * identities that the server has with other content get new ones. A row that the server cannot read
+ * is narrowed down; when row after row is like that, it is not the rows.
  */
 static int without_rows(struct engine *en, const struct f_refuse *r, const struct flight *f,
 			struct err *e)
 {
 	bool unread = r->code == REFUSE_MALFORMED;
-	size_t kept;
+	size_t done;
 
 	if (unread && f->n_row > 1) {
 		en->few_rows = f->n_row / 2;
@@ -307,11 +288,13 @@ static int without_rows(struct engine *en, const struct f_refuse *r, const struc
 	}
 	if (unread && en->unread == UNREAD_ROWS_MAX)
 		return wait_for_people(en, r, e);
-	TRY(engine_refused_rows(en, r, f, &kept, e));
+	TRY(engine_refused_rows(en, r, f, &done, e));
 	en->unread += unread;
-	if (!kept) /* the table has changed since: it is cut as it is now */
+	if (!done && r->code == REFUSE_COLLISION)
+		return wait_for_people(en, r, e);
+	if (!done) /* the table has changed since: it is cut as it is now */
 		engine_back_off(en, AGAIN_MS);
-	return kept ? again_soon(en, e) : engine_forget(en, e);
+	return done ? again_soon(en, e) : engine_forget(en, e);
 }
 
 /* Also a site of ours in the past may have become another device's, by a copy of the file. */
@@ -349,7 +332,6 @@ int engine_on_refuse(struct engine *en, const struct f_refuse *r, struct err *e)
 	case REFUSE_QUOTA:
 		return no_room(en, r, f, e);
 	case REFUSE_COLLISION:
-		return new_identities(en, r, f, e);
 	case REFUSE_ROWS:
 	case REFUSE_MALFORMED:
 		return without_rows(en, r, f, e);

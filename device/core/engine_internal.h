@@ -183,9 +183,7 @@ struct engine {
 	unsigned new_sites;
 	bool any_held;			 /* tables the server refuses are left out … */
 	uint64_t held_until_ms, held_ms; /* … until then */
-	int64_t rekey;	    /* id of an append table whose identities collided; 0 none */
-	uint64_t rekey_set; /* … the set that carried the first such row */
-	uint64_t disown;    /* a site whose rows we may not send; 0 none */
+	uint64_t disown;		 /* a site whose rows we may not send; 0 none */
 	/*
 	 * The server has no room for what is pending until a set that is more than deletes is
 	 * acknowledged; now, after a refusal, deletes alone are sent.
@@ -417,8 +415,11 @@ void engine_verify_free(struct engine *en);
 
 /* engine_reject.c */
 NEAP_CHECK int engine_on_reject(struct engine *en, const struct f_reject *r, struct err *e);
-/* Keeps the rows of a refused set that are to blame as rejected; *kept of them. */
+/*
+ * The rows of a refused set that are to blame, *done of them: kept as rejected, or, if their
+ * identities collided, given new ones.
+ */
 NEAP_CHECK int engine_refused_rows(struct engine *en, const struct f_refuse *r,
-				   const struct flight *f, size_t *kept, struct err *e);
+				   const struct flight *f, size_t *done, struct err *e);
 
 #endif

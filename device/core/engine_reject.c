@@ -9,6 +9,7 @@
 #include "device/core/again.h"
 #include "device/core/apply_internal.h"
 #include "device/core/engine_internal.h"
+#include "device/core/identity.h"
 #include "device/core/rejected.h"
 
 /* The row as it is here now, or its key alone if it is gone. */
@@ -119,23 +120,27 @@ static int drop_marks(struct devdb *d, struct tracked *t, const struct val *key,
 	return db_run(d->db, tg.sql.drop_marks, e);
 }
 
-static int keep_sent(struct engine *en, const struct shape *shape, const struct row *row,
-		     struct slice text, size_t *kept, struct err *e)
+/* A row that the server refused, or whose identity has other content there (J3). */
+static int put_aside(struct engine *en, const struct f_refuse *r, const struct shape *shape,
+		     const struct row *row, size_t *done, struct err *e)
 {
 	struct tracked *t = devdb_table_by_shape(en->d, shape->id);
 	char reason[300];
+	bool there;
 
 	/* The table is another one by now: it is cut as it is then. */
 	if (!t)
 		return NE_OK;
-	snprintf(reason, sizeof reason, "%.*s", (int)text.len, (const char *)text.at);
-	++*kept;
+	++*done;
+	if (r->code == REFUSE_COLLISION)
+		return identity_renumber(en->d, t, row->key, &there, e);
+	snprintf(reason, sizeof reason, "%.*s", (int)r->text.len, (const char *)r->text.at);
 	TRY(rejected_keep_sent(en->d, t, row, reason, e));
 	return t->shape.kind == SHAPE_MERGE ? drop_marks(en->d, t, row->key, e) : NE_OK;
 }
 
-static int keep_named(struct engine *en, const struct rows *sent, const struct table_rows *named,
-		      struct slice text, size_t *kept, struct err *e)
+static int put_named_aside(struct engine *en, const struct f_refuse *r, const struct rows *sent,
+			   const struct table_rows *named, size_t *done, struct err *e)
 {
 	for (size_t i = 0; i < sent->n_table; i++) {
 		const struct table_rows *t = &sent->table[i];
@@ -147,14 +152,14 @@ static int keep_named(struct engine *en, const struct rows *sent, const struct t
 			const struct row *name = &named->row[k % named->n_row];
 
 			if (row->gen == name->gen && row->n == name->n)
-				TRY(keep_sent(en, t->shape, row, text, kept, e));
+				TRY(put_aside(en, r, t->shape, row, done, e));
 		}
 	}
 	return NE_OK;
 }
 
-static int keep_refused_rows(struct engine *en, const struct f_refuse *r, const struct rows *sent,
-			     struct arena *a, size_t *kept, struct err *e)
+static int put_all_aside(struct engine *en, const struct f_refuse *r, const struct rows *sent,
+			 struct arena *a, size_t *done, struct err *e)
 {
 	struct shape_finder finder = {.find = engine_find_shape, .ctx = en};
 	struct rows named;
@@ -163,29 +168,29 @@ static int keep_refused_rows(struct engine *en, const struct f_refuse *r, const 
 	if (r->code == REFUSE_MALFORMED)
 		return sent->n_table != 1 || sent->table[0].n_row != 1
 			       ? NE_OK
-			       : keep_sent(en, sent->table[0].shape, &sent->table[0].row[0],
-					   r->text, kept, e);
+			       : put_aside(en, r, sent->table[0].shape, &sent->table[0].row[0],
+					   done, e);
 	if (rows_decode(r->rows, SITE_SERVER, finder, a, &named, NULL, e)) {
 		en->bad_frames++;
 		return NE_OK;
 	}
 	for (size_t i = 0; i < named.n_table; i++)
-		TRY(keep_named(en, sent, &named.table[i], r->text, kept, e));
+		TRY(put_named_aside(en, r, sent, &named.table[i], done, e));
 	return NE_OK;
 }
 
 int engine_refused_rows(struct engine *en, const struct f_refuse *r, const struct flight *f,
-			size_t *kept, struct err *e)
+			size_t *done, struct err *e)
 {
 	struct arena a = {.max = 3 * (size_t)LIMIT_DECODED};
 	struct rows sent;
 	int rc = rows_sent(en, f, &a, &sent, e);
 
-	*kept = 0;
+	*done = 0;
 	if (!rc)
 		rc = devdb_begin(en->d, e);
 	if (!rc) {
-		rc = keep_refused_rows(en, r, &sent, &a, kept, e);
+		rc = put_all_aside(en, r, &sent, &a, done, e);
 		rc = rc ? rc : devdb_commit(en->d, e);
 		if (rc)
 			devdb_rollback(en->d);

@@ -360,15 +360,12 @@ static int restart(struct engine *en, struct err *e)
 		return NE_OK;
 	TRY(devdb_begin(en->d, e));
 	TRY(begin_if_lost(en, e));
-	if (en->rekey)
-		TRY(identity_collided(en->d, en->rekey, en->rekey_set, e));
 	if (en->disown)
 		TRY(identity_disown(en->d, en->disown, e));
 	TRY(cutter_restart(en->cutter, e));
 	/* The next set follows the newest number the server has, also if it lost some. */
 	TRY(devdb_set(en->d, "acked_number", (int64_t)en->committed, e));
 	TRY(devdb_commit(en->d, e));
-	en->rekey = 0;
 	en->disown = 0;
 	en->acked_number = en->committed;
 	engine_drop_flights(en);

@@ -2,6 +2,8 @@
 
 #include <inttypes.h>
 
+#include "device/core/apply_internal.h"
+
 enum { SQL_MAX_BYTES = 4096 };
 
 /* The segment of neap_identity that `n` is in; *found is false above them all. */
@@ -194,76 +196,47 @@ static int renew(struct devdb *d, const struct tracked *t, enum range_kind kind,
 			gen, t->id);
 }
 
-static const struct tracked *append_table(const struct devdb *d, int64_t id)
+static int put_number_sql(const struct tracked *t, struct buf *out)
 {
-	for (size_t i = 0; i < d->n_table; i++) {
-		if (d->table[i].id == id && d->table[i].shape.kind == SHAPE_APPEND)
-			return &d->table[i];
+	const struct shape *s = &t->shape;
+
+	TRY(buf_printf(out,
+		       "INSERT INTO main.\"%s\" SELECT max(ifnull((SELECT max(n) FROM "
+		       "main.\"%s\"), 0), a.numbered) + 1",
+		       t->marks, t->marks));
+	for (uint16_t i = 0; i < s->n_key; i++) {
+		TRY(buf_printf(out, ", x."));
+		TRY(sql_put_name(out, s->key[i].name));
 	}
-	return NULL;
-}
-
-static int load_ranges(struct devdb *d, uint64_t number, struct buf *out, struct err *e)
-{
-	sqlite3_stmt *s;
-	bool row;
-	int rc = NE_OK;
-
-	TRY(db_prepare(d->db, "SELECT ranges FROM neap_inflight WHERE number = ?1", &s, e));
-	sqlite3_bind_int64(s, 1, (int64_t)number);
-	TRY(db_step(d->db, s, &row, e));
-	if (row)
-		rc = buf_put(out, sqlite3_column_blob(s, 0), (size_t)sqlite3_column_bytes(s, 0));
-	sqlite3_reset(s);
-	return rc ? err_set(e, rc, "no memory for the ranges of a set") : NE_OK;
-}
-
-/* The number of the one row that a set in flight carries is the end of its range. */
-static int last_number(struct slice ranges, int64_t id, enum range_kind *kind, int64_t *out,
-		       bool *found)
-{
-	struct range r;
-	struct val v;
-
-	*found = false;
-	for (;;) {
-		TRY(range_next(&ranges, &r, found));
-		if (!*found || (r.table == id && r.kind != RANGE_MARKS))
-			break;
+	TRY(buf_printf(out, " FROM neap_append AS a, main."));
+	TRY(sql_put_name(out, s->name));
+	TRY(buf_printf(out, " AS x WHERE a.id = ?%u", s->n_key + 1u));
+	for (unsigned i = 0; i < s->n_key; i++) {
+		TRY(buf_printf(out, " AND x."));
+		TRY(sql_put_name(out, s->key[i].name));
+		TRY(buf_printf(out, " = ?%u", i + 1));
 	}
-	if (!*found)
-		return NE_OK;
-	TRY(key_unpack(r.hi, &v, 1));
-	*kind = r.kind;
-	*out = v.i;
-	return v.type == VAL_INT ? NE_OK : NE_CORRUPT;
+	TRY(buf_printf(out, " ON CONFLICT("));
+	for (unsigned i = 0; i < s->n_key; i++)
+		TRY(buf_printf(out, "%sk%u", i ? ", " : "", i));
+	return buf_printf(out, ") DO UPDATE SET n = excluded.n");
 }
 
-/* The row of a key goes by a number from now on, above all before it. */
-static int number_key(struct devdb *d, const struct tracked *t, int64_t key, struct err *e)
+int identity_renumber(struct devdb *d, const struct tracked *t, const struct val *key, bool *there,
+		      struct err *e)
 {
-	return db_execf(d->db, e,
-			"INSERT OR IGNORE INTO main.\"%s\"(n, k0) SELECT max(ifnull((SELECT max(n) "
-			"FROM main.\"%s\"), 0), numbered) + 1, %" PRId64
-			" FROM neap_append WHERE id = %" PRId64,
-			t->marks, t->marks, key, t->id);
-}
+	struct buf sql = {.max = 65536};
+	sqlite3_stmt *s = NULL;
+	int rc = put_number_sql(t, &sql);
 
-int identity_collided(struct devdb *d, int64_t id, uint64_t number, struct err *e)
-{
-	const struct tracked *t = append_table(d, id);
-	struct buf ranges = {.max = 64 << 20};
-	enum range_kind kind = RANGE_KEYS;
-	int64_t at = 0;
-	bool found = false;
-	int rc = load_ranges(d, number, &ranges, e);
-
-	if (!rc && last_number(buf_slice(&ranges), id, &kind, &at, &found))
-		rc = err_set(e, NE_CORRUPT, "the ranges of set %" PRIu64 " are damaged", number);
-	buf_free(&ranges);
-	if (rc || !t || !found)
-		return rc;
-	return kind == RANGE_LOST ? number_key(d, t, at, e) : renew(d, t, kind, at, e);
+	rc = rc ? err_set(e, rc, "no memory for an SQL text") : cut_prepare(d->db, &sql, &s, e);
+	buf_free(&sql);
+	TRY(rc);
+	TRY(sql_bind_key(d, s, 1, t, key, e));
+	sqlite3_bind_int64(s, t->shape.n_key + 1, t->id);
+	TRY(db_run(d->db, s, e));
+	*there = sqlite3_changes(db_handle(d->db)) > 0;
+	return NE_OK;
 }
 
 static int has_site(struct devdb *d, const struct tracked *t, enum range_kind kind, uint64_t site,

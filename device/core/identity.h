@@ -40,10 +40,12 @@ NEAP_CHECK int identity_new_gen(struct devdb *d, int64_t *gen, struct err *e);
 NEAP_CHECK int identity_sign(struct devdb *d, struct err *e);
 
 /*
- * Set `number`, in flight, carries one row, of table `id`, whose identity the server has with other
- * content: it and the rows of its kind after it get new identities.
+ * The row of `key` goes by a new number from now on, whatever it went by before: the server has
+ * that identity with other content, or refused the row under it. No set that carries it counts any
+ * more. *there is false if the row is gone.
  */
-NEAP_CHECK int identity_collided(struct devdb *d, int64_t id, uint64_t number, struct err *e);
+NEAP_CHECK int identity_renumber(struct devdb *d, const struct tracked *t, const struct val *key,
+				 bool *there, struct err *e);
 
 /* `site` became another device's: rows captured under it and not acknowledged get new identities.
  */

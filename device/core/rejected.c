@@ -4,6 +4,7 @@
 
 #include "device/core/apply_internal.h"
 #include "device/core/capture.h"
+#include "device/core/identity.h"
 
 enum { REASON_BYTES = 300 };
 
@@ -389,49 +390,13 @@ static int write_again(struct target *tg, const struct entry *en, struct err *e)
 	return fits ? mark(tg, en->im.key, MARK_EXIST, e) : does_not_fit(tg, e);
 }
 
-static int put_number_sql(const struct tracked *t, struct buf *out)
-{
-	const struct shape *s = &t->shape;
-
-	TRY(buf_printf(out,
-		       "INSERT INTO main.\"%s\" SELECT max(ifnull((SELECT max(n) FROM "
-		       "main.\"%s\"), 0), a.numbered) + 1",
-		       t->marks, t->marks));
-	for (uint16_t i = 0; i < s->n_key; i++) {
-		TRY(buf_printf(out, ", x."));
-		TRY(sql_put_name(out, s->key[i].name));
-	}
-	TRY(buf_printf(out, " FROM neap_append AS a, main."));
-	TRY(sql_put_name(out, s->name));
-	TRY(buf_printf(out, " AS x WHERE a.id = ?%u", s->n_key + 1u));
-	for (unsigned i = 0; i < s->n_key; i++) {
-		TRY(buf_printf(out, " AND x."));
-		TRY(sql_put_name(out, s->key[i].name));
-		TRY(buf_printf(out, " = ?%u", i + 1));
-	}
-	TRY(buf_printf(out, " ON CONFLICT("));
-	for (unsigned i = 0; i < s->n_key; i++)
-		TRY(buf_printf(out, "%sk%u", i ? ", " : "", i));
-	return buf_printf(out, ") DO UPDATE SET n = excluded.n");
-}
-
 /* Its key, or the number it had, is done with: it is as a row inserted below the high water. */
 static int number_again(struct devdb *d, const struct entry *en, struct err *e)
 {
-	struct buf sql = {.max = 65536};
-	sqlite3_stmt *s = NULL;
-	int rc = put_number_sql(en->t, &sql);
+	bool there;
 
-	if (!rc)
-		rc = buf_terminate(&sql);
-	rc = rc ? err_set(e, rc, "no memory for an SQL text")
-		: db_prepare(d->db, (const char *)sql.at, &s, e);
-	buf_free(&sql);
-	TRY(rc);
-	TRY(sql_bind_key(d, s, 1, en->t, en->im.key, e));
-	sqlite3_bind_int64(s, en->t->shape.n_key + 1, en->t->id);
-	TRY(db_run(d->db, s, e));
-	if (sqlite3_changes(db_handle(d->db)))
+	TRY(identity_renumber(d, en->t, en->im.key, &there, e));
+	if (there)
 		return NE_OK;
 	return err_set(e, NE_ROWS,
 		       "the row is gone: insert it again in the app, and forget this one");

@@ -261,7 +261,7 @@ struct sim_device {
 	struct committed *committed;
 	size_t n_committed, cap_committed;
 	bool restored;	      /* its file was an older one */
-	bool renewed;	      /* the server refused an identity of its rows: they got others (J3) */
+	bool renewed;	      /* a site of its rows is another device's: they got new identities */
 	size_t backup_tokens; /* the world's when the copy was made */
 };
 

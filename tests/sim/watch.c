@@ -177,8 +177,7 @@ static void note_down(struct world *w, struct sim_device *d, const struct out_me
 	else if (f.type == FRAME_WELCOME)
 		note_welcome(d, &f.welcome);
 	else if (f.type == FRAME_REFUSE)
-		d->renewed |=
-			f.refuse.code == REFUSE_COLLISION || f.refuse.code == REFUSE_SITE_CLASH;
+		d->renewed |= f.refuse.code == REFUSE_SITE_CLASH;
 	arena_free(&a);
 }
 
