@@ -37,8 +37,8 @@ struct bench_part {
 	void (*end)(void);
 };
 
-extern const struct bench_part bench_capture, bench_growth, bench_ingest, bench_single,
-	bench_bytes, bench_updates, bench_ping, bench_catchup, bench_fresh, bench_fleet;
+extern const struct bench_part bench_capture, bench_ingest, bench_single, bench_bytes,
+	bench_updates, bench_ping, bench_catchup, bench_fresh;
 
 /* `key` is one of report.c's. */
 void bench_sample(const char *key, double value);
@@ -51,7 +51,7 @@ void bench_report(void);
 void bench_progress(const char *fmt, ...) NEAP_PRINTF(1, 2);
 
 void bench_die(const char *fmt, ...) NEAP_PRINTF(1, 2) __attribute__((noreturn));
-double bench_now(void); /* seconds, monotonic */
+double bench_now(void);				 /* seconds, monotonic */
 int bench_by_size(const void *a, const void *b); /* of doubles, for qsort */
 
 /* SQLite as an app of ours uses it: WAL, synchronous=NORMAL, or FULL where it is a server's. */

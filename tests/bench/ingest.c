@@ -1,4 +1,5 @@
-/* End to end: from the first local commit until the device knows that the server has the last row. */
+/* End to end: from the first local commit until the device knows that the server has the last row.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,8 +34,7 @@ static void growth(struct device *d, size_t rows)
 	w1_begin(&w, 1);
 	device_w1(&plain, &w, rows, 1000, false);
 	bench_sql(plain.app, "PRAGMA wal_checkpoint(TRUNCATE)");
-	bench_sample("disk_plain_bytes_row",
-		     (process_disk_bytes(getpid()) - disk) / (double)rows);
+	bench_sample("disk_plain_bytes_row", (process_disk_bytes(getpid()) - disk) / (double)rows);
 	bench_sql(plain.app, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
 	bench_sql(d->app, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
 	with = file_bytes(d->path);
@@ -57,8 +57,9 @@ static double plain_sqlite(size_t rows)
 	snprintf(path, sizeof path, "%s/server.db", bench_dir);
 	db = bench_open(path, true);
 	bench_sql(db, "ATTACH %Q AS store", stack_store());
-	s = bench_prepare(db, "SELECT sql FROM store.sqlite_schema WHERE tbl_name = 'readings' "
-			      "AND type IN ('table', 'index') AND sql IS NOT NULL ORDER BY rootpage");
+	s = bench_prepare(db,
+			  "SELECT sql FROM store.sqlite_schema WHERE tbl_name = 'readings' "
+			  "AND type IN ('table', 'index') AND sql IS NOT NULL ORDER BY rootpage");
 	while (sqlite3_step(s) == SQLITE_ROW)
 		bench_sql(db, "%s", (const char *)sqlite3_column_text(s, 0));
 	sqlite3_finalize(s);
@@ -144,9 +145,9 @@ static void single(size_t rows)
 
 static bool wanted_thousands(void)
 {
-	static const char *const of[] = {"ingest_tx1000_ratio", "ingest_vs_sqlite",
-					 "rss_agent_mib",	"rss_backend_mib",
-					 "growth_after_ack",	"disk_bytes_row",
+	static const char *const of[] = {"ingest_tx1000_ratio",	 "ingest_vs_sqlite",
+					 "rss_agent_mib",	 "rss_backend_mib",
+					 "growth_after_ack",	 "disk_bytes_row",
 					 "disk_plain_bytes_row", "ingest_tx1000_rows_s",
 					 "json_tx1000_rows_s",	 "sqlite_tx1000_rows_s"};
 
@@ -174,19 +175,10 @@ static void repeat(unsigned r)
 		single(bench_options.rows / 5);
 }
 
-static const char *const keys[] = {"ingest_tx1000_ratio",
-				   "ingest_tx1_ratio",
-				   "ingest_vs_sqlite",
-				   "ingest_tx1000_rows_s",
-				   "ingest_tx1_rows_s",
-				   "ingest_append_tx1000_rows_s",
-				   "json_tx1000_rows_s",
-				   "json_tx1_rows_s",
-				   "sqlite_tx1000_rows_s",
-				   "rss_agent_mib",
-				   "rss_backend_mib",
-				   "growth_after_ack",
-				   "disk_bytes_row",
-				   "disk_plain_bytes_row",
-				   NULL};
+static const char *const keys[] = {
+	"ingest_tx1000_ratio",	"ingest_tx1_ratio",	"ingest_vs_sqlite",
+	"ingest_tx1000_rows_s", "ingest_tx1_rows_s",	"ingest_append_tx1000_rows_s",
+	"json_tx1000_rows_s",	"json_tx1_rows_s",	"sqlite_tx1000_rows_s",
+	"rss_agent_mib",	"rss_backend_mib",	"growth_after_ack",
+	"disk_bytes_row",	"disk_plain_bytes_row", NULL};
 const struct bench_part bench_ingest = {"ingest", keys, NULL, repeat, NULL};

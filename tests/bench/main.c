@@ -22,7 +22,7 @@ struct bench_options bench_options = {.rows = 100000, .repeats = 5, .devices = 1
 char bench_dir[] = "/tmp/neap-bench.XXXXXX";
 
 static const struct bench_part *const parts[] = {
-	&bench_capture, &bench_growth, &bench_ingest,  &bench_single, &bench_bytes,
+	&bench_capture, &bench_ingest, &bench_single,  &bench_bytes,
 	&bench_updates, &bench_ping,   &bench_catchup, &bench_fresh,
 };
 
@@ -98,8 +98,7 @@ static void check_only(const char *keys)
 		snprintf(key, sizeof key, "%.*s", (int)len, keys);
 		if (!bench_known(key)) {
 			fprintf(stderr,
-				"neap_bench: no key \"%s\"; docs/performance.md lists them\n",
-				key);
+				"neap_bench: no key \"%s\"; docs/performance.md lists them\n", key);
 			exit(2);
 		}
 	}

@@ -90,7 +90,8 @@ static struct sockaddr_in loopback(unsigned port)
 static void take_connection(void)
 {
 	struct sockaddr_in to = loopback(target);
-	int near = accept(listener, NULL, NULL), far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int near = accept(listener, NULL, NULL),
+	    far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int on = 1;
 	size_t i = 0;
 
@@ -152,6 +153,5 @@ unsigned short proxy_start(unsigned short to_port)
 
 struct proxy_count proxy_count(void)
 {
-	return (struct proxy_count){(double)up, (double)down, (double)up_plain,
-				    (double)down_plain};
+	return (struct proxy_count){(double)up, (double)down, (double)up_plain, (double)down_plain};
 }

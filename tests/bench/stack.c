@@ -123,8 +123,7 @@ void stack_user(const char *user)
 					  password_file(), "--config", config, NULL});
 }
 
-void device_make(struct device *d, const char *user, const char *name, const char *sql,
-		 bool append)
+void device_make(struct device *d, const char *user, const char *name, const char *sql, bool append)
 {
 	char neap_path[300];
 	const char *table = strstr(sql, " state(") ? "state" : "readings";
@@ -212,7 +211,8 @@ void device_acked(struct device *d)
 
 void device_w1(struct device *d, struct w1 *w, size_t rows, size_t tx, bool append)
 {
-	sqlite3_stmt *s = bench_prepare(d->app, "INSERT INTO readings VALUES(?1,?2,?3,?4,?5,?6,?7)");
+	sqlite3_stmt *s =
+		bench_prepare(d->app, "INSERT INTO readings VALUES(?1,?2,?3,?4,?5,?6,?7)");
 	struct w1_row row;
 
 	for (size_t i = 0; i < rows; i++) {

@@ -10,15 +10,15 @@ static const struct {
 	const char *name, *unit;
 	double start, step;
 } sensors[W1_SENSORS] = {
-	{"temperature", "C", 21.5, 0.08}, {"humidity", "%", 48, 0.2},
+	{"temperature", "C", 21.5, 0.08},  {"humidity", "%", 48, 0.2},
 	{"pressure", "hPa", 1013.2, 0.12}, {"vibration", "mm/s", 2.4, 0.05},
-	{"current", "A", 7.3, 0.1},	  {"voltage", "V", 231, 0.3},
-	{"flow", "l/min", 118, 0.9},	  {"level", "mm", 1540, 1.5},
+	{"current", "A", 7.3, 0.1},	   {"voltage", "V", 231, 0.3},
+	{"flow", "l/min", 118, 0.9},	   {"level", "mm", 1540, 1.5},
 };
 
-#define W1_COLUMNS                                                                          \
-	"device TEXT NOT NULL DEFAULT '', ts INTEGER NOT NULL DEFAULT 0, "                  \
-	"sensor TEXT NOT NULL DEFAULT '', value REAL NOT NULL DEFAULT 0, "                  \
+#define W1_COLUMNS                                                         \
+	"device TEXT NOT NULL DEFAULT '', ts INTEGER NOT NULL DEFAULT 0, " \
+	"sensor TEXT NOT NULL DEFAULT '', value REAL NOT NULL DEFAULT 0, " \
 	"unit TEXT NOT NULL DEFAULT '', quality INTEGER NOT NULL DEFAULT 0)"
 const char w1_table_sql[] = "CREATE TABLE readings(id BLOB PRIMARY KEY NOT NULL, " W1_COLUMNS;
 const char w1_append_sql[] = "CREATE TABLE readings(id INTEGER PRIMARY KEY, " W1_COLUMNS;
