@@ -56,7 +56,7 @@ static double plain_sqlite(size_t rows)
 
 	snprintf(path, sizeof path, "%s/server.db", bench_dir);
 	db = bench_open(path, true);
-	bench_sql(db, "ATTACH %Q AS store", stack_store());
+	bench_sql(db, "ATTACH '%s' AS store", stack_store());
 	s = bench_prepare(db,
 			  "SELECT sql FROM store.sqlite_schema WHERE tbl_name = 'readings' "
 			  "AND type IN ('table', 'index') AND sql IS NOT NULL ORDER BY rootpage");
@@ -112,9 +112,9 @@ static void end(struct device *d)
 static void thousands(size_t rows)
 {
 	struct device d;
-	double disk = process_disk_bytes(getpid()), neap, json, sqlite;
+	double disk = process_disk_bytes(getpid()), ours, json, sqlite;
 
-	neap = through_neap(&d, rows, 1000, false);
+	ours = through_neap(&d, rows, 1000, false);
 	bench_sample("rss_agent_mib", process_peak_mib(d.agent.pid));
 	bench_sample("rss_backend_mib", process_peak_mib(stack_backend()));
 	disk = process_disk_bytes(getpid()) - disk + process_disk_bytes(d.agent.pid);
@@ -124,23 +124,23 @@ static void thousands(size_t rows)
 	sqlite = plain_sqlite(rows);
 	end(&d);
 	json = json_ingest(rows, 1000, 10, 0);
-	bench_sample("ingest_tx1000_rows_s", neap);
+	bench_sample("ingest_tx1000_rows_s", ours);
 	bench_sample("json_tx1000_rows_s", json);
 	bench_sample("sqlite_tx1000_rows_s", sqlite);
-	bench_sample("ingest_tx1000_ratio", neap / json);
-	bench_sample("ingest_vs_sqlite", neap / sqlite);
+	bench_sample("ingest_tx1000_ratio", ours / json);
+	bench_sample("ingest_vs_sqlite", ours / sqlite);
 }
 
 static void single(size_t rows)
 {
 	struct device d;
-	double neap = through_neap(&d, rows, 1, false), json;
+	double ours = through_neap(&d, rows, 1, false), json;
 
 	end(&d);
 	json = json_ingest(rows, 1, 1000, 20);
-	bench_sample("ingest_tx1_rows_s", neap);
+	bench_sample("ingest_tx1_rows_s", ours);
 	bench_sample("json_tx1_rows_s", json);
-	bench_sample("ingest_tx1_ratio", neap / json);
+	bench_sample("ingest_tx1_ratio", ours / json);
 }
 
 static bool wanted_thousands(void)

@@ -116,7 +116,7 @@ static void update(struct device *d, struct w2 *w, size_t n)
 
 static void check_same(void)
 {
-	bench_sql(a.app, "ATTACH %Q AS other", b.path);
+	bench_sql(a.app, "ATTACH '%s' AS other", b.path);
 	if (bench_int(a.app, "SELECT count(*) FROM (SELECT * FROM state EXCEPT SELECT * FROM "
 			     "other.state)"))
 		bench_die("the two devices differ");
@@ -179,7 +179,7 @@ static double ping(struct w1 *w)
 static void ping_repeat(unsigned r)
 {
 	enum { PINGS = 100 };
-	double neap[PINGS], json[PINGS];
+	double ours[PINGS], json[PINGS];
 	struct w1 w;
 
 	stack_start();
@@ -191,18 +191,18 @@ static void ping_repeat(unsigned r)
 	json_ping_begin();
 	w1_begin(&w, r + 1);
 	for (size_t i = 0; i < PINGS; i++) {
-		neap[i] = ping(&w);
+		ours[i] = ping(&w);
 		usleep(5000);
 		json[i] = json_ping();
 		usleep(5000);
 	}
 	json_ping_end();
 	end_devices();
-	qsort(neap, PINGS, sizeof *neap, bench_by_size);
+	qsort(ours, PINGS, sizeof *ours, bench_by_size);
 	qsort(json, PINGS, sizeof *json, bench_by_size);
-	bench_sample("ping_p50_ms", neap[PINGS / 2]);
+	bench_sample("ping_p50_ms", ours[PINGS / 2]);
 	bench_sample("json_ping_p50_ms", json[PINGS / 2]);
-	bench_sample("ping_p50_ratio", neap[PINGS / 2] / json[PINGS / 2]);
+	bench_sample("ping_p50_ratio", ours[PINGS / 2] / json[PINGS / 2]);
 }
 
 /* Both have `rows`; B was away while A wrote ten. Milliseconds until B has them and knows it. */

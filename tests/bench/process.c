@@ -31,6 +31,9 @@ static void become(const char *const *argv, int in, int out)
 	fd = open(log, O_CREAT | O_WRONLY | O_APPEND, 0600);
 	if (fd < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(fd, 2) < 0)
 		_exit(126);
+	close(in);
+	close(out);
+	close(fd);
 	setpgid(0, 0);
 	execv(argv[0], (char *const *)argv);
 	_exit(127);
@@ -41,7 +44,8 @@ void process_start(struct process *p, const char *const *argv)
 	int in[2], out[2];
 	pid_t *slot = slot_of(0);
 
-	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
+	if (pipe(in) || pipe(out) || fcntl(in[1], F_SETFD, FD_CLOEXEC) ||
+	    fcntl(out[0], F_SETFD, FD_CLOEXEC))
 		bench_die("no pipe for %s", argv[0]);
 	p->pid = fork();
 	if (p->pid < 0)

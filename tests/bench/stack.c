@@ -4,6 +4,7 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/bench/workload.h"
@@ -25,15 +26,15 @@ static void stack(const char *command)
 
 static void find_bin(void)
 {
-	char self[200];
+	char self[200], build[210];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 
 	if (n < 0)
 		bench_die("cannot find out where this program is");
 	self[n] = '\0';
 	snprintf(bin, sizeof bin, "%s", dirname(self));
-	snprintf(self, sizeof self, "%s/..", bin);
-	setenv("NEAP_BUILD", self, 1);
+	snprintf(build, sizeof build, "%s/..", bin);
+	setenv("NEAP_BUILD", build, 1);
 }
 
 static void take_env(void)

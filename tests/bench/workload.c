@@ -169,7 +169,7 @@ void w2_begin(struct w2 *w, uint32_t seed, char site)
 	uint32_t shuffle = 99;
 	double sum = 0;
 
-	w->random = seed * 7919 + (uint32_t)site;
+	w->random = seed * 7919 + (unsigned char)site;
 	for (unsigned k = 0; k < W2_ROWS; k++) {
 		w->cumulated[k] = sum += 1.0 / (k + 1);
 		w->row[k] = k;
