@@ -18,12 +18,12 @@
 #include "tests/bench/process.h"
 #include "tests/bench/stack.h"
 
-struct bench_options bench_options = {.rows = 100000, .repeats = 5, .devices = 1000};
+struct bench_options bench_options = {.rows = 100000, .repeats = 5, .devices = 200};
 char bench_dir[] = "/tmp/neap-bench.XXXXXX";
 
 static const struct bench_part *const parts[] = {
-	&bench_capture, &bench_ingest, &bench_single,  &bench_bytes,
-	&bench_updates, &bench_ping,   &bench_catchup, &bench_fresh,
+	&bench_capture, &bench_ingest,	&bench_single, &bench_bytes, &bench_updates,
+	&bench_ping,	&bench_catchup, &bench_fresh,  &bench_fleet, &bench_users,
 };
 
 double bench_now(void)
@@ -34,13 +34,11 @@ double bench_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void clean_up(void)
+/* Also where a part of the fleet ends the program. */
+static void stop_all(void)
 {
-	const char *const remove[] = {"/bin/rm", "-rf", bench_dir, NULL};
-
 	process_kill_all();
 	stack_stop();
-	process_run(remove);
 }
 
 void bench_die(const char *fmt, ...)
@@ -55,8 +53,7 @@ void bench_die(const char *fmt, ...)
 	fputc('\n', stderr);
 	if (!dying) {
 		dying = true;
-		process_kill_all();
-		stack_stop();
+		stop_all();
 		fprintf(stderr, "neap_bench: what was written is left in %s\n", bench_dir);
 	}
 	_exit(1);
@@ -150,6 +147,8 @@ int main(int argc, char **argv)
 	parse(argc, argv);
 	if (!mkdtemp(bench_dir))
 		bench_die("cannot make %s", bench_dir);
+	if (atexit(stop_all))
+		bench_die("no memory");
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
@@ -168,6 +167,7 @@ int main(int argc, char **argv)
 	}
 	bench_progress("%s", "");
 	bench_report();
-	clean_up();
+	stop_all();
+	process_run((const char *const[]){"/bin/rm", "-rf", bench_dir, NULL});
 	return 0;
 }

@@ -1,5 +1,6 @@
 #include "tests/bench/process.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -168,17 +169,26 @@ double process_disk_bytes(pid_t pid)
 
 double process_cpu_s(pid_t pid)
 {
-	char path[64], line[1024];
-	unsigned long user = 0, kernel = 0;
-	const char *at;
-	FILE *f;
+	char path[64];
+	unsigned long long ns, sum = 0;
+	const struct dirent *task;
+	DIR *all;
 
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	f = fopen(path, "r");
-	if (!f || !fgets(line, sizeof line, f) || !(at = strrchr(line, ')')) ||
-	    sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel) !=
-		    2)
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	all = opendir(path);
+	while (all && (task = readdir(all))) {
+		char file[340];
+		FILE *f;
+
+		snprintf(file, sizeof file, "%s/%s/schedstat", path, task->d_name);
+		f = task->d_name[0] == '.' ? NULL : fopen(file, "r");
+		if (f && fscanf(f, "%llu", &ns) == 1)
+			sum += ns;
+		if (f)
+			fclose(f);
+	}
+	if (!all)
 		bench_die("cannot read %s", path);
-	fclose(f);
-	return (double)(user + kernel) / (double)sysconf(_SC_CLK_TCK);
+	closedir(all);
+	return (double)sum / 1e9;
 }

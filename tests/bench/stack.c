@@ -11,6 +11,8 @@
 
 enum { SYNC_MS = 600000, LOOK_US = 500, DEADLINE_S = 60 };
 
+#define PASSWORD "a long enough password"
+
 static char folder[300], server[200], ca[300], store[300], bin[200];
 static unsigned short mqtt_port;
 static pid_t backend;
@@ -62,6 +64,19 @@ static void take_env(void)
 	fclose(f);
 }
 
+struct stack_login stack_login(void)
+{
+	static char broker_ca[340];
+
+	snprintf(broker_ca, sizeof broker_ca, "%s/ca/broker.pem", folder);
+	return (struct stack_login){server, ca, broker_ca, PASSWORD};
+}
+
+void stack_restart_broker(void)
+{
+	stack("restart-broker");
+}
+
 static const char *password_file(void)
 {
 	static char path[300];
@@ -70,8 +85,7 @@ static const char *password_file(void)
 	snprintf(path, sizeof path, "%s/password", bench_dir);
 	if (access(path, F_OK)) {
 		f = fopen(path, "w");
-		if (!f || fputs("a long enough password\n", f) < 0 || fclose(f) ||
-		    chmod(path, 0600))
+		if (!f || fputs(PASSWORD "\n", f) < 0 || fclose(f) || chmod(path, 0600))
 			bench_die("cannot write %s", path);
 	}
 	return path;

@@ -20,6 +20,13 @@ pid_t stack_backend(void);
 const char *stack_store(void);
 unsigned short stack_port(void);
 
+/* What a fleet logs in with: the server, its CA, the broker's CA. */
+struct stack_login {
+	const char *server, *ca, *broker_ca, *password;
+};
+struct stack_login stack_login(void);
+void stack_restart_broker(void); /* kills it; neapd is connected again when this returns */
+
 void stack_user(const char *user);
 /* Makes a database with the table of `sql`, tracked; `append` as telemetry. */
 void device_make(struct device *d, const char *user, const char *name, const char *sql,

@@ -57,6 +57,9 @@ void fleet_device_init(struct fleet_device *d, struct fleet *f)
 	snprintf(d->client_id, sizeof d->client_id, "%s/%s", s->user.at, s->device.at);
 	must(topic_for(TOPIC_UP, s->user.at, s->device.at, d->up_topic, &e), &e, "topic");
 	must(topic_for(TOPIC_DOWN, s->user.at, s->device.at, d->down_topic, &e), &e, "topic");
+	must(topic_for(TOPIC_HEAD, s->user.at, NULL, d->head_topic, &e), &e, "topic");
+	snprintf(d->changes_filter, sizeof d->changes_filter, "%.*schanges/+",
+		 (int)(strlen(d->head_topic) - strlen("head")), d->head_topic);
 	must(sealer_new(&d->up, &s->message_key, s->epoch, SEAL_UP, id_slice(&s->user),
 			id_slice(&s->device), fleet_random, NULL, &e),
 	     &e, "sealer");
@@ -181,13 +184,13 @@ static void send_more(struct fleet_device *d)
 	}
 }
 
-static void send_again(struct fleet_device *d, uint64_t now_us)
+static void send_again(struct fleet_device *d)
 {
 	for (size_t i = 0; i < d->n_flight; i++) {
 		send_plain(d, buf_slice(&d->flight[i].frame));
 		d->fleet->resent++;
 	}
-	d->retry_us = now_us + AGAIN_US;
+	d->retry_us = fleet_now_us() + AGAIN_US;
 }
 
 static void on_ack(struct fleet_device *d, const struct f_ack *ack)
@@ -213,6 +216,15 @@ static void on_ack(struct fleet_device *d, const struct f_ack *ack)
 		send_more(d);
 }
 
+static void resume(struct fleet_device *d)
+{
+	d->phase = FLEET_SENDING;
+	if (d->n_flight)
+		send_again(d);
+	else
+		send_more(d);
+}
+
 static void on_welcome(struct fleet_device *d, const struct f_welcome *w)
 {
 	struct slice shape = buf_slice(&d->fleet->shape);
@@ -226,11 +238,8 @@ static void on_welcome(struct fleet_device *d, const struct f_welcome *w)
 	}
 	if (w->n_unknown)
 		send_frame(d, &f);
-	d->phase = FLEET_SENDING;
-	if (d->n_flight)
-		send_again(d, fleet_now_us());
-	else
-		send_more(d);
+	d->greeted = true;
+	resume(d);
 }
 
 static void on_frame(struct fleet_device *d, const struct frame *f)
@@ -289,7 +298,7 @@ static void leave_connecting(struct fleet_device *d)
 static void on_connack(void *ctx, struct mqtt5 *c, int reason)
 {
 	struct fleet_device *d = ctx;
-	const char *filter = d->down_topic;
+	const char *const filters[] = {d->down_topic, d->head_topic, d->changes_filter};
 
 	if (reason) {
 		fprintf(stderr, "fleet: %s was refused: %d\n", d->client_id, reason);
@@ -298,7 +307,11 @@ static void on_connack(void *ctx, struct mqtt5 *c, int reason)
 	}
 	leave_connecting(d);
 	d->fleet->connects++;
-	mqtt5_subscribe(c, &filter, 1);
+	mqtt5_subscribe(c, filters, 3);
+	if (d->fleet->resumes && d->greeted) {
+		resume(d);
+		return;
+	}
 	d->phase = FLEET_GREETING;
 	send_hello(d);
 }
@@ -352,7 +365,7 @@ void fleet_device_look(struct fleet_device *d, uint64_t now_us)
 		send_hello(d);
 		break;
 	case FLEET_SENDING:
-		send_again(d, now_us);
+		resume(d);
 		break;
 	case FLEET_CONNECTING:
 	case FLEET_DONE:

@@ -36,7 +36,9 @@ struct fleet_device {
 	struct opener *down;
 	char client_id[2 * LIMIT_ID + 2];
 	char up_topic[TOPIC_MAX], down_topic[TOPIC_MAX];
+	char head_topic[TOPIC_MAX], changes_filter[TOPIC_MAX];
 	enum fleet_phase phase;
+	bool greeted;
 	uint64_t site, nonce, acked, next_number, last_cut;
 	uint64_t retry_us; /* when to connect again, greet again or send again */
 	struct fleet_flight flight[FLEET_WINDOW];
@@ -51,6 +53,7 @@ struct fleet {
 	uint64_t sets; /* of each device */
 	size_t rows;   /* of each set */
 	size_t connecting;
+	bool resumes;	  /* as running engines do: one that was greeted once says no hello again */
 	struct buf shape; /* encoded */
 	struct shape *readings;
 

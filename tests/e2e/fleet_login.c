@@ -34,14 +34,14 @@ static CURL *prepare(const char *server, const char *ca, struct buf *body)
 		headers = curl_slist_append(NULL, "Content-Type: application/json");
 		if (!curl || !headers)
 			die("curl", "out of memory");
-		snprintf(url, sizeof url, "%s/v1/login", server);
-		curl_easy_setopt(curl, CURLOPT_URL, url);
-		curl_easy_setopt(curl, CURLOPT_CAINFO, ca);
 		curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 		curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
 		curl_easy_setopt(curl, CURLOPT_TIMEOUT, 30L);
 		curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 	}
+	snprintf(url, sizeof url, "%s/v1/login", server);
+	curl_easy_setopt(curl, CURLOPT_URL, url);
+	curl_easy_setopt(curl, CURLOPT_CAINFO, ca);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, body);
 	return curl;
 }
