@@ -139,8 +139,11 @@ static size_t put_row(const struct w1_row *r, char *out)
 {
 	char id[33];
 
-	for (size_t i = 0; i < 16; i++)
-		snprintf(id + 2 * i, 3, "%02x", r->id[i]);
+	for (size_t i = 0; i < 16; i++) {
+		id[2 * i] = "0123456789abcdef"[r->id[i] >> 4];
+		id[2 * i + 1] = "0123456789abcdef"[r->id[i] & 15];
+	}
+	id[32] = '\0';
 	return (size_t)snprintf(out, ROW_MAX,
 				"{\"id\":\"%s\",\"device\":\"%s\",\"ts\":%lld,\"sensor\":\"%s\","
 				"\"value\":%.10g,\"unit\":\"%s\",\"quality\":%d}",
@@ -159,6 +162,11 @@ static void open_db(const char *path, bool full)
 	insert = bench_prepare(db, "INSERT INTO readings VALUES(?1,?2,?3,?4,?5,?6,?7)");
 }
 
+static unsigned nibble(char c)
+{
+	return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10) & 15;
+}
+
 static void insert_json(const json_t *o)
 {
 	const char *id, *device, *sensor, *unit;
@@ -169,11 +177,10 @@ static void insert_json(const json_t *o)
 			"device", &device, "ts", &ts, "sensor", &sensor, "value", &r.value, "unit",
 			&unit, "quality", &r.quality))
 		bench_die("json: not a row");
-	for (size_t i = 0; i < 16; i++) {
-		const char digits[3] = {id[2 * i], id[2 * i + 1], '\0'};
-
-		r.id[i] = (uint8_t)strtoul(digits, NULL, 16);
-	}
+	if (strlen(id) != 2 * sizeof r.id)
+		bench_die("json: not an id");
+	for (size_t i = 0; i < sizeof r.id; i++)
+		r.id[i] = (uint8_t)(nibble(id[2 * i]) << 4 | nibble(id[2 * i + 1]));
 	snprintf(r.device, sizeof r.device, "%s", device);
 	r.sensor = sensor;
 	r.unit = unit;

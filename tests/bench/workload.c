@@ -62,21 +62,20 @@ void w1_begin(struct w1 *w, uint32_t seed)
 	}
 }
 
+/* 48 bits of time, then 74 random ones around the version and the variant. */
 static void make_id(struct w1 *w, uint8_t *out)
 {
-	char hex[40], variant[2] = {0};
+	uint32_t a = next_u32(&w->random) >> 20, variant = next_u32(&w->random) >> 30;
+	uint64_t rest = (uint64_t)next_u32(&w->random) << 28;
 
-	snprintf(hex, sizeof hex, "%012llx7", (unsigned long long)w->ts_ms);
-	put_hex(&w->random, 3, hex);
-	variant[0] = "89ab"[next_u32(&w->random) >> 30];
-	strcat(hex, variant);
-	put_hex(&w->random, 15, hex);
-	for (unsigned i = 0; i < 16; i++) {
-		unsigned byte = 0;
-
-		sscanf(hex + 2 * (size_t)i, "%2x", &byte);
-		out[i] = (uint8_t)byte;
-	}
+	rest |= next_u32(&w->random) >> 4;
+	for (unsigned i = 0; i < 6; i++)
+		out[i] = (uint8_t)(w->ts_ms >> (40 - 8 * i));
+	out[6] = (uint8_t)(0x70 | a >> 8);
+	out[7] = (uint8_t)a;
+	out[8] = (uint8_t)((8 + variant) << 4 | rest >> 56);
+	for (unsigned i = 0; i < 7; i++)
+		out[9 + i] = (uint8_t)(rest >> (48 - 8 * i));
 }
 
 void w1_next(struct w1 *w, struct w1_row *out)
