@@ -18,7 +18,7 @@
 #include "tests/bench/process.h"
 #include "tests/bench/stack.h"
 
-struct bench_options bench_options = {.rows = 100000, .repeats = 5, .devices = 200};
+struct bench_options bench_options = {.rows = 100000, .repeats = 5, .devices = 100};
 char bench_dir[] = "/tmp/neap-bench.XXXXXX";
 
 static const struct bench_part *const parts[] = {

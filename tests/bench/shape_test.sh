@@ -5,7 +5,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-"$1/bin/neap_bench" --rows 1000 --devices 20 --repeats 1 --json >"$out"
+"$1/bin/neap_bench" --rows 1000 --devices 4 --repeats 1 --json >"$out"
 python3 - "$out" "$root/docs/performance.md" <<'PYTHON'
 import json, re, sys
 
