@@ -4,13 +4,20 @@
  */
 #include "backend/core/store_sqlite.h"
 
-enum { SQL_MAX_BYTES = 64 * 1024 };
-
-static bool is_loose(const struct shape *s)
+/*
+ * Whether the row of this key may stand under another spelling. A blob equals itself alone, and
+ * so does text where no collation and no affinity says otherwise.
+ */
+static bool is_loose(const struct shape *s, const struct val *key)
 {
-	for (uint16_t i = 0; i < s->n_key; i++)
-		if (s->key[i].collation != COLL_BINARY || s->key[i].affinity == AFF_BLOB)
+	for (uint16_t i = 0; i < s->n_key; i++) {
+		if (key[i].type == VAL_BLOB)
+			continue;
+		if (s->key[i].collation != COLL_BINARY)
 			return true;
+		if (s->key[i].affinity == AFF_BLOB && key[i].type != VAL_TEXT)
+			return true;
+	}
 	return false;
 }
 
@@ -82,23 +89,18 @@ static int put_stored(const struct store_table *t, struct buf *out)
 	return put_where(t, false, out);
 }
 
-static int prepare(struct store *s, int rc, struct buf *sql, sqlite3_stmt **out, struct err *e)
+int table_sql_spell(const struct store_table *t, enum table_query q, struct buf *out)
 {
-	rc = rc ? rc : buf_terminate(sql);
-	rc = rc ? err_set(e, rc, "no memory for an SQL text")
-		: db_prepare(s->db, (const char *)sql->at, out, e);
-	buf_free(sql);
-	return rc;
+	return q == TQ_KEY_STORED ? put_stored(t, out) : put_spell(t, q == TQ_SPELL_REGS, out);
 }
 
-static int spell(struct store *s, const struct store_user *u, struct store_table *t, bool shadow,
-		 const struct val *key, struct err *e)
+static int spell(struct store *s, const struct store_user *u, struct store_table *t,
+		 enum table_query q, const struct val *key, struct err *e)
 {
-	struct buf sql = {.max = SQL_MAX_BYTES};
 	sqlite3_stmt *st;
 
-	TRY(prepare(s, put_spell(t, shadow, &sql), &sql, &st, e));
-	if (shadow)
+	TRY(table_stmt(s, t, q, &st, e));
+	if (q == TQ_SPELL_REGS)
 		TRY(bind_int(s, st, 1, (uint64_t)u->uid, e));
 	else
 		TRY(bind_text(s, st, 1, u->name.at, e));
@@ -109,29 +111,28 @@ static int spell(struct store *s, const struct store_user *u, struct store_table
 int store_key_spell(struct store *s, const struct store_user *u, struct store_table *t,
 		    const struct val *key, struct err *e)
 {
-	if (!is_loose(&t->shape))
+	if (!is_loose(&t->shape, key))
 		return 0;
 	s->usage.value = 0;
-	TRY(spell(s, u, t, false, key, e));
+	TRY(spell(s, u, t, TQ_SPELL, key, e));
 	TRY(usage_add(s, u, t, 0, s->usage.value, e));
-	return spell(s, u, t, true, key, e);
+	return spell(s, u, t, TQ_SPELL_REGS, key, e);
 }
 
 int store_key_stored(struct store *s, const struct store_user *u, struct store_table *t,
 		     const struct val *key, struct arena *a, const struct val **out, struct err *e)
 {
-	struct buf sql = {.max = SQL_MAX_BYTES};
 	bool found, copied = true;
 	struct val *stored;
 	sqlite3_stmt *st;
 
 	*out = key;
-	if (!is_loose(&t->shape))
+	if (!is_loose(&t->shape, key))
 		return 0;
 	stored = arena_array(a, t->shape.n_key, sizeof *stored);
 	if (!stored)
 		return err_set(e, NE_MEMORY, "no memory for a key of table %s", t->name);
-	TRY(prepare(s, put_stored(t, &sql), &sql, &st, e));
+	TRY(table_stmt(s, t, TQ_KEY_STORED, &st, e));
 	TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
 	TRY(db_step(s->db, st, &found, e));

@@ -83,6 +83,9 @@ enum table_query {
 	TQ_TOUCHED_ANY,
 	TQ_TOUCHED_FORGET,
 	TQ_GC,
+	TQ_SPELL,
+	TQ_SPELL_REGS,
+	TQ_KEY_STORED,
 	TQ_N,
 };
 
@@ -100,6 +103,8 @@ NEAP_CHECK int table_stmt_col(struct store *s, struct store_table *t, uint16_t c
 
 /* The texts behind them; pure, so that a test can read every one (R5). */
 NEAP_CHECK int table_sql(const struct store_table *t, enum table_query q, struct buf *out);
+/* Of table_sql(), for TQ_SPELL and what follows it. */
+NEAP_CHECK int table_sql_spell(const struct store_table *t, enum table_query q, struct buf *out);
 NEAP_CHECK int table_sql_col(const struct store_table *t, uint16_t col, struct buf *out);
 NEAP_CHECK int table_sql_create(const struct store_table *t, struct buf *out);
 /* The triggers that keep an operator's SQL out of a table of devices; without `on` they go. */

@@ -596,7 +596,9 @@ static int touched(const struct store_table *t, struct buf *out)
 
 static int touched_forget(const struct store_table *t, struct buf *out)
 {
-	return buf_printf(out, "DELETE FROM neap_m%lld WHERE k0 IN (SELECT name FROM neap_user)",
+	return buf_printf(out,
+			  "DELETE FROM neap_m%lld WHERE EXISTS (SELECT 1 FROM neap_user WHERE "
+			  "name = k0)",
 			  (long long)t->id);
 }
 
@@ -652,6 +654,10 @@ int table_sql(const struct store_table *t, enum table_query q, struct buf *out)
 		return touched_forget(t, out);
 	case TQ_GC:
 		return gc(t, out);
+	case TQ_SPELL:
+	case TQ_SPELL_REGS:
+	case TQ_KEY_STORED:
+		return table_sql_spell(t, q, out);
 	case TQ_N:
 		break;
 	}
