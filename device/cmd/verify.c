@@ -61,8 +61,10 @@ static const char *why_not(const char *outcome)
 		const char *outcome, *text;
 	} known[] = {
 		{"waits", "the server did not answer in time"},
-		{"append", "an append table: the server sends no rows of it"},
-		{"up", "it only goes up: the server sends no rows of it"},
+		{"append",
+		 "an append table without an INTEGER PRIMARY KEY keeps no numbers of rows that "
+		 "went up, by which the server could be asked (but with --keep)"},
+		{"up", "it only goes up: the server has other devices' rows, and gives none back"},
 		{"capture", "its capture is broken or being made good"},
 		{"unknown", "the server does not have it"},
 		{"failed", "a row of it is too large to be compared"},
@@ -192,9 +194,17 @@ const struct command cmd_verify = {
 		"by verify\");\n"
 		"a row that the server never heard of is sent; one that it saw deleted goes. Rows "
 		"that are pending,\n"
-		"rejected or parked, or change meanwhile, are left out; writing may go on. Append "
-		"tables and tables\n"
-		"that only go up cannot be compared: the server sends no rows of them.\n\n"
+		"rejected or parked, or change meanwhile, are left out; writing may go on. \n"
+		"Of append tables the server is asked by number which of the acknowledged rows it "
+		"has or had: those\n"
+		"that an operator deleted count as had where numbers came without holes; what it "
+		"lacks is sent\n"
+		"again. What they say is not compared, as rows may be changed here once they went "
+		"up. Not compared\n"
+		"are tables that only go up (the server has other devices' rows and gives none "
+		"back), and append\n"
+		"tables without an INTEGER PRIMARY KEY, whose rows' numbers are kept only with "
+		"--keep.\n\n"
 		"  --no-repair   only tell\n"
 		"  --json        done, repair, tables[]: name, outcome (compared, or why not: "
 		"append, "
@@ -207,7 +217,7 @@ const struct command cmd_verify = {
 		"                or a minute without progress\n\n"
 		"Exits 0 when all rows are equal, or now are; 6 when differences remain or a table "
 		"could not be\n"
-		"compared (10 if for its capture; append and up-only ones count when named); 3 "
+		"compared (10 if for its capture; those that never can be count when named); 3 "
 		"when "
 		"the server is\n"
 		"unreachable or time is up; 8 for an unknown table. `neap status` shows when it "

@@ -133,8 +133,8 @@ enum verify_outcome {
 	VERIFY_WAITS, /* for the server, the connection, or the tables before it */
 	VERIFY_DONE,
 	/* It cannot be compared: */
-	VERIFY_APPEND,	 /* the server sends no rows of append tables */
-	VERIFY_UP,	 /* … nor of tables that only go up */
+	VERIFY_APPEND,	 /* no numbers are kept of its rows that the server could be asked by */
+	VERIFY_UP,	 /* the server sends no rows of tables that only go up */
 	VERIFY_CAPTURE,	 /* capture is broken, or lost and being made good */
 	VERIFY_NO_TABLE, /* the server does not have it */
 	VERIFY_FAILED,	 /* a row of it takes more memory than a row may */

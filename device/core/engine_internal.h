@@ -113,6 +113,10 @@ struct verification {
 	unsigned moved;	 /* answers in a row that met rows pending since they were asked for */
 	unsigned silent; /* questions in a row without an answer that counts */
 	uint64_t ask_at_ms;
+	/* Of an append table: where it stands, what was asked, and that no set may be in flight. */
+	struct lost_compare append;
+	struct lost_question asked;
+	bool hold_cuts;
 };
 
 /* A table that is pulled by itself, as neap_catchup has it (engine_backfill.c). */
@@ -412,6 +416,17 @@ uint64_t engine_verify_time(const struct engine *en);
 /* The answer to what was asked will not come. */
 void engine_verify_again(struct engine *en);
 void engine_verify_free(struct engine *en);
+/* The table at hand is done with. */
+NEAP_CHECK int engine_verify_end_table(struct engine *en, enum verify_outcome outcome,
+				       struct err *e);
+/* Asked again after a while, longer each time. */
+void engine_verify_pause(struct engine *en);
+
+/* engine_verify_append.c: of an append table the server is asked which rows it has. */
+NEAP_CHECK int engine_verify_append(struct engine *en, const struct tracked *t, struct err *e);
+/* *taken: it answers a question of ours. */
+NEAP_CHECK int engine_verify_ranges(struct engine *en, const struct f_ranges *r, bool *taken,
+				    struct err *e);
 
 /* engine_reject.c */
 NEAP_CHECK int engine_on_reject(struct engine *en, const struct f_reject *r, struct err *e);

@@ -77,9 +77,11 @@ int engine_on_ranges(struct engine *en, const struct f_ranges *r, struct err *e)
 {
 	const struct lost_known known = {
 		.foreign = r->foreign, .upto = r->upto, .runs = r->runs, .keys = r->keys};
+	bool taken;
 	int rc;
 
-	if (!en->lost.open || r->nonce != en->lost.nonce)
+	TRY(engine_verify_ranges(en, r, &taken, e));
+	if (taken || !en->lost.open || r->nonce != en->lost.nonce)
 		return NE_OK;
 	if (r->store != en->at.store || r->term != en->at.term) {
 		/* It may have lost more since: its welcome tells. */

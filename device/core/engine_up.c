@@ -155,7 +155,7 @@ uint64_t engine_cut_time(const struct engine *en)
 
 	/* While all is pulled, marks that lose to what comes need not be sent. */
 	if (!en->link || !en->welcomed || en->quiet || !en->at.store || en->at.full ||
-	    en->restart || !en->dirty || en->n_flight == FLIGHT_MAX ||
+	    en->restart || en->verify.hold_cuts || !en->dirty || en->n_flight == FLIGHT_MAX ||
 	    engine_unacked(en) >= en->window || frame_bytes(en) >= FLIGHT_BYTES_MAX)
 		return NEVER_MS;
 	for (size_t i = 0; i < en->n_flight; i++) {

@@ -44,7 +44,7 @@ void engine_verify_free(struct engine *en)
 
 void engine_verify_cancel(struct engine *en)
 {
-	en->verify.on = false;
+	en->verify.on = en->verify.hold_cuts = false;
 	engine_question_close(&en->verify.question);
 }
 
@@ -84,7 +84,7 @@ int engine_verify_begin(struct engine *en, const struct event *ev, struct err *e
 
 /* ---- from table to table ---- */
 
-static int end_table(struct engine *en, enum verify_outcome outcome, struct err *e)
+int engine_verify_end_table(struct engine *en, enum verify_outcome outcome, struct err *e)
 {
 	struct verification *v = &en->verify;
 
@@ -92,7 +92,7 @@ static int end_table(struct engine *en, enum verify_outcome outcome, struct err 
 		TRY(verify_note(en->d, v->table[v->report.at], en->now_ms, &current(en)->n, e));
 	current(en)->outcome = outcome;
 	v->report.at++;
-	v->begun = false;
+	v->begun = v->hold_cuts = false;
 	engine_verify_again(en);
 	return NE_OK;
 }
@@ -109,6 +109,7 @@ static int begin_table(struct engine *en, struct tracked *t, struct err *e)
 	v->shape = t->shape.id;
 	v->level = LEVEL_TABLE;
 	v->moved = 0;
+	v->append = (struct lost_compare){0};
 	buf_clear(&v->from);
 	for (int i = 0; i < LEVELS; i++)
 		buf_clear(&v->end[i]);
@@ -121,7 +122,8 @@ static enum verify_outcome cannot(const struct tracked *t)
 	if (!t || !t->capture_ok || t->comparing)
 		return VERIFY_CAPTURE;
 	if (t->shape.kind == SHAPE_APPEND)
-		return VERIFY_APPEND;
+		return t->shape.key_is_number || policy_keeps(&t->policy) ? VERIFY_WAITS
+									  : VERIFY_APPEND;
 	return t->shape.direction == DIR_UP ? VERIFY_UP : VERIFY_WAITS;
 }
 
@@ -147,7 +149,7 @@ static int next_table(struct engine *en, struct tracked **out, struct err *e)
 		enum verify_outcome why = cannot(t);
 
 		if (why != VERIFY_WAITS) {
-			TRY(end_table(en, why, e));
+			TRY(engine_verify_end_table(en, why, e));
 			continue;
 		}
 		/* An ALTER TABLE under way begins it anew. */
@@ -240,8 +242,7 @@ uint64_t engine_verify_time(const struct engine *en)
 	return ready(en) ? due_ms(en) : NEVER_MS;
 }
 
-/* Asked again after a while, longer each time. */
-static void pause(struct engine *en)
+void engine_verify_pause(struct engine *en)
 {
 	struct verification *v = &en->verify;
 	uint64_t ms = (uint64_t)PAUSE_MS << (v->silent < 5 ? v->silent : 5);
@@ -272,7 +273,7 @@ int engine_verify(struct engine *en, struct err *e)
 		return NE_OK;
 	TRY(schema_known(en, &known, e));
 	if (!known) {
-		pause(en);
+		engine_verify_pause(en);
 		return NE_OK;
 	}
 	TRY(next_table(en, &t, e));
@@ -280,11 +281,14 @@ int engine_verify(struct engine *en, struct err *e)
 		return finish(en);
 	TRY(to_be_pulled(en, t->id, &pulled, e));
 	if (pulled) {
-		pause(en);
+		engine_verify_pause(en);
 		return NE_OK;
 	}
+	if (t->shape.kind == SHAPE_APPEND)
+		return engine_verify_append(en, t, e);
 	rc = ask(en, t, e);
-	return rc == NE_LIMIT || rc == NE_MEMORY ? end_table(en, VERIFY_FAILED, e) : rc;
+	return rc == NE_LIMIT || rc == NE_MEMORY ? engine_verify_end_table(en, VERIFY_FAILED, e)
+						 : rc;
 }
 
 /* ---- answers ---- */
@@ -298,7 +302,7 @@ static int advance(struct engine *en, struct slice upto, struct err *e)
 		v->level--;
 	v->moved = 0;
 	if (v->level == LEVEL_TABLE && !upto.len)
-		return end_table(en, VERIFY_DONE, e);
+		return engine_verify_end_table(en, VERIFY_DONE, e);
 	TRY(copy(&v->from, upto, e));
 	engine_verify_again(en);
 	return NE_OK;
@@ -368,13 +372,13 @@ static int on_rows(struct engine *en, const struct verify_range *r, const struct
 	TRY(read_rows(en, r, d, &rows, &good, e));
 	if (!good) {
 		en->bad_frames++;
-		pause(en);
+		engine_verify_pause(en);
 		return NE_OK;
 	}
 	rc = verify_rows(r, rows.n_table ? &rows.table[0] : &none, above, en->verify.report.repair,
 			 &current(en)->n, &done, e);
 	if (rc == NE_CAPTURE) {
-		pause(en);
+		engine_verify_pause(en);
 		return NE_OK;
 	}
 	TRY(rc);
@@ -419,7 +423,7 @@ static int compare(struct engine *en, struct tracked *t, const struct f_digest *
 		return err_set(e, rc, "no memory for keys");
 	if (rc) {
 		en->bad_frames++;
-		pause(en);
+		engine_verify_pause(en);
 		return NE_OK;
 	}
 	v->silent = 0;
@@ -450,20 +454,21 @@ int engine_on_digest(struct engine *en, const struct f_digest *d, struct err *e)
 	if (!v->question.open || d->nonce != v->question.nonce)
 		return NE_OK;
 	if (d->store != en->at.store || d->term != en->at.term) {
-		pause(en);
+		engine_verify_pause(en);
 		engine_want_hello(en, 0);
 		return NE_OK;
 	}
 	t = devdb_table_by_id(en->d, v->table[v->report.at]);
 	if (d->status == DIGEST_NO_TABLE)
-		return end_table(en, VERIFY_NO_TABLE, e);
+		return engine_verify_end_table(en, VERIFY_NO_TABLE, e);
 	TRY(schema_known(en, &known, e));
 	TRY(to_be_pulled(en, v->table[v->report.at], &pulled, e));
 	if (d->status != DIGEST_OK || !known || pulled || !t ||
 	    !shape_id_eq(t->shape.id, v->shape) || !counts(en, d)) {
-		pause(en);
+		engine_verify_pause(en);
 		return NE_OK;
 	}
 	rc = compare(en, t, d, e);
-	return rc == NE_MEMORY || rc == NE_LIMIT ? end_table(en, VERIFY_FAILED, e) : rc;
+	return rc == NE_MEMORY || rc == NE_LIMIT ? engine_verify_end_table(en, VERIFY_FAILED, e)
+						 : rc;
 }

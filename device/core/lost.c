@@ -533,3 +533,112 @@ int lost_answer(struct devdb *d, const struct lost_question *q, const struct los
 	arena_free(&a);
 	return rc;
 }
+
+/* ---- comparing ---- */
+
+int lost_compare_next(struct devdb *d, const struct tracked *t, struct lost_compare *c,
+		      struct lost_question *out, bool *done, struct err *e)
+{
+	struct lost_state s = {.table = t->id, .stage = LOST_NUMBERS};
+	bool none = true;
+
+	if (!c->begun)
+		*c = (struct lost_compare){.begun = true,
+					   .keys = !t->shape.key_is_number,
+					   .at = t->shape.key_is_number ? INT64_MIN : 0};
+	if (!c->keys) {
+		s.stage = LOST_KEYS;
+		s.at = c->at;
+		TRY(ask_stage(d, t, &s, out, &none, e));
+		*c = none ? (struct lost_compare){.begun = true, .keys = true} : *c;
+	}
+	if (c->keys) {
+		s.stage = LOST_NUMBERS;
+		s.at = c->at;
+		TRY(ask_stage(d, t, &s, out, &none, e));
+	}
+	*done = none;
+	return NE_OK;
+}
+
+static int put_count(const struct tracked *t, bool keys, struct buf *out)
+{
+	if (!keys)
+		return buf_printf(out,
+				  "SELECT count(*) FROM main.\"%s\" WHERE n >= -?2 AND n < -?1",
+				  t->marks);
+	TRY(buf_printf(out, "SELECT count(*) FROM main."));
+	TRY(sql_put_name(out, t->shape.name));
+	TRY(buf_printf(out, " AS x WHERE x."));
+	TRY(sql_put_name(out, t->shape.key[0].name));
+	TRY(buf_printf(out, " > ?1 AND x."));
+	TRY(sql_put_name(out, t->shape.key[0].name));
+	TRY(buf_printf(out, " <= ?2 AND NOT EXISTS(SELECT 1 FROM main.\"%s\" WHERE k0 = x.",
+		       t->marks));
+	TRY(sql_put_name(out, t->shape.key[0].name));
+	return buf_printf(out, ")");
+}
+
+/* Rows here with numbers above lo, up to and including hi. */
+static int count_rows(struct devdb *d, const struct tracked *t, bool keys, int64_t lo, int64_t hi,
+		      uint64_t *n, struct err *e)
+{
+	struct buf sql = {.max = SQL_MAX_BYTES};
+	sqlite3_stmt *s;
+	int64_t found;
+	bool any;
+
+	TRY(prepare(d, put_count(t, keys, &sql), &sql, &s, e));
+	sqlite3_bind_int64(s, 1, lo);
+	sqlite3_bind_int64(s, 2, hi);
+	TRY(one(d, s, &found, &any, e));
+	*n += (uint64_t)found;
+	return NE_OK;
+}
+
+static int count_lacking(struct devdb *d, const struct tracked *t, bool keys,
+			 const struct lost_question *q, const struct lost_known *k, uint64_t *n,
+			 struct err *e)
+{
+	struct slice left = k->runs;
+	int64_t at = q->after, lo, hi;
+	bool any = true;
+
+	*n = 0;
+	while (any) {
+		int64_t before = at;
+
+		TRY(run_take(&left, &at, k->upto, &lo, &hi, &any));
+		lo = any ? lo - 1 : k->upto;
+		if (lo > before)
+			TRY(count_rows(d, t, keys, before, lo, n, e));
+	}
+	return NE_OK;
+}
+
+int lost_compare_answer(struct devdb *d, const struct tracked *t, struct lost_compare *c,
+			const struct lost_question *q, const struct lost_known *known, bool repair,
+			uint64_t *rows, uint64_t *lacking, struct err *e)
+{
+	enum lost_stage stage = c->keys ? LOST_NUMBERS : LOST_KEYS;
+	int rc;
+
+	*rows = *lacking = 0;
+	if (q->salt || !sound(q, known))
+		return err_set(e, NE_MALFORMED, "an answer about rows fits no question");
+	/* Those of another device's site it sends itself. */
+	if (!known->foreign) {
+		TRY(count_rows(d, t, !c->keys, q->after, known->upto, rows, e));
+		TRY(count_lacking(d, t, !c->keys, q, known, lacking, e));
+	}
+	if (*lacking && repair) {
+		TRY(devdb_begin(d, e));
+		rc = take_runs(d, t, stage, q, known, e);
+		rc = rc ? rc : devdb_commit(d, e);
+		if (rc)
+			devdb_rollback(d);
+		TRY(rc);
+	}
+	c->at = known->upto;
+	return NE_OK;
+}

@@ -67,6 +67,27 @@ struct lost_known {
 NEAP_CHECK int lost_answer(struct devdb *d, const struct lost_question *q,
 			   const struct lost_known *known, struct err *e);
 
+/*
+ * The same questions of a table that lost nothing as far as is known (J6), with nothing remembered
+ * but by the caller: its acknowledged rows, as far as their numbers are known. Begins as {0}.
+ */
+struct lost_compare {
+	bool keys; /* done */
+	bool begun;
+	int64_t at;
+};
+/* *done: all was asked; else `out` is to be. */
+NEAP_CHECK int lost_compare_next(struct devdb *d, const struct tracked *t, struct lost_compare *c,
+				 struct lost_question *out, bool *done, struct err *e);
+/*
+ * How many rows are here of what `known` answers, and how many of them the server lacks. With
+ * `repair` those are pending again, in a transaction of its own; no set is in flight then.
+ * NE_MALFORMED: not an answer to it; nothing changed.
+ */
+NEAP_CHECK int lost_compare_answer(struct devdb *d, const struct tracked *t, struct lost_compare *c,
+				   const struct lost_question *q, const struct lost_known *known,
+				   bool repair, uint64_t *rows, uint64_t *lacking, struct err *e);
+
 /* Rows of the table may be pending again, or may become so: they are not to be deleted by age. */
 NEAP_CHECK int lost_holds(struct devdb *d, const struct tracked *t, bool *yes, struct err *e);
 

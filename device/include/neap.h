@@ -30,16 +30,16 @@
  * THREADS. Any function may be called from any thread at any time, but
  * - neap_close(): no other call on this handle may be under way or follow, as with free();
  * - neap_poll_begin() binds the loop to its thread: neap_dispatch(), neap_stop() and neap_close()
- *   belong to that one until neap_stop(). From others neap_status(), neap_sync(), neap_track() and
- *   neap_untrack() work, and wait until the loop dispatches;
+ *   belong to that one until neap_stop(). From others neap_status(), neap_sync(), neap_verify(),
+ *   neap_track() and neap_untrack() work, and wait until the loop dispatches;
  * - neap_init(), neap_enrol(): one at a time for one database.
  * "The loop" below is the thread of neap_start(), or the one that calls neap_dispatch(), or, while
- * nothing else syncs this database, the one inside neap_sync(). Callbacks are called from the loop,
- * with no lock held, after the transaction is committed that they tell of; a resolver is asked
- * within one. From inside a callback every call with a handle is NEAP_USAGE (it would wait for
- * itself, or for one that waits for it); only neap_error(), neap_strerror() and neap_version() are
- * allowed. A callback that takes long holds up the syncing; longjmp() or a C++ exception must not
- * leave it.
+ * nothing else syncs this database, the one inside neap_sync() or neap_verify(). Callbacks are
+ *called from the loop, with no lock held, after the transaction is committed that they tell of; a
+ *resolver is asked within one. From inside a callback every call with a handle is NEAP_USAGE (it
+ *would wait for itself, or for one that waits for it); only neap_error(), neap_strerror() and
+ *neap_version() are allowed. A callback that takes long holds up the syncing; longjmp() or a C++
+ *exception must not leave it.
  *
  * PROCESS. The MQTT client (Paho) has two threads of its own in a process that syncs, whatever the
  * mode, and ignores SIGPIPE. Threads of the library block all signals. After a fork() the child may
@@ -186,6 +186,36 @@ struct neap_status {
 };
 
 int neap_status(neap *n, struct neap_status *out);
+
+/* What a comparison of a table with the server's rows found. Memory as of the callback. */
+struct neap_verified {
+	size_t size; /* sizeof as this library was compiled */
+	const char *table;
+	const char *outcome; /* "compared"; "waits": not yet; else why not, as of `neap verify` */
+	int64_t total;	     /* rows here when it began */
+	int64_t rows;	     /* compared */
+	int64_t left_out;    /* pending, rejected, or changing meanwhile */
+	int64_t differed;    /* other values here */
+	int64_t missing;     /* not here */
+	int64_t extra;	     /* only here */
+	int64_t repaired;    /* of the three */
+};
+
+/*
+ * Compares `table` (NULL: all that are tracked) with the server's rows, by sums, and with `repair`
+ * mends what differs, as `neap verify` does: the server's row overwrites the one here, which is in
+ * `neap conflicts` then. Writing may go on. NEAP_OK: all is equal, or now is. NEAP_ROWS:
+ * differences remain, or a table could not be compared; NEAP_CAPTURE: for its capture.
+ * NEAP_NOT_FOUND: no such table. NEAP_LOCKED: another comparison is under way. It waits as
+ * neap_sync() does.
+ *
+ * `fn` (or NULL) is called in this thread: now and then for the table that is being compared
+ * ("waits"), and before the return once for each table, unless time is up. Rules as for all
+ * callbacks.
+ */
+typedef void (*neap_verified_fn)(void *ctx, const struct neap_verified *v);
+int neap_verify(neap *n, const char *table, int repair, unsigned timeout_ms, neap_verified_fn fn,
+		void *ctx);
 
 /*
  * Has `fn` called after rows of `table` were changed by others: once or a few times for what came

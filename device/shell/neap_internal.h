@@ -38,7 +38,7 @@ struct neap {
 
 	pthread_mutex_t mode_lock; /* never held in a callback, nor for a request */
 	enum api_mode mode;
-	unsigned syncs; /* neap_sync calls that may run an engine of their own */
+	unsigned syncs; /* calls under way that may run an engine of their own */
 	struct agent *agent;
 	struct node *node;
 	pthread_t thread;     /* API_THREAD */
@@ -74,6 +74,8 @@ void api_loop_pop(struct api_loop *l);
 void api_calling(const neap *n, bool calling);
 /* What a node's loop tells `n`. */
 struct node_owner api_owner(neap *n);
+/* A call begins (1) or ends (−1) that may run an engine of its own. */
+void api_count_syncs(neap *n, int more);
 void api_changes_free(neap *n);
 /* Adds what neap_on_conflict and neap_set_resolver want to hear of. */
 void api_own_conflicts(neap *n, struct node_owner *out);

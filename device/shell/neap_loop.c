@@ -182,7 +182,7 @@ int neap_stop(neap *n)
 	return api_done(n, rc, &e);
 }
 
-static void count_syncs(neap *n, int more)
+void api_count_syncs(neap *n, int more)
 {
 	pthread_mutex_lock(&n->mode_lock);
 	n->syncs = (unsigned)((int)n->syncs + more);
@@ -196,11 +196,11 @@ static int sync_anywhere(neap *n, unsigned timeout_ms, struct err *e)
 	struct api_loop here;
 
 	TRY(api_may_wait(n, e));
-	count_syncs(n, 1);
+	api_count_syncs(n, 1);
 	api_loop_push(&here, n);
 	int rc = agent_sync(n->paths.db, timeout_ms, &owner, NULL, e);
 	api_loop_pop(&here);
-	count_syncs(n, -1);
+	api_count_syncs(n, -1);
 	return rc;
 }
 

@@ -104,6 +104,24 @@ static void an_unreachable_server_is_told_and_keeps_what_is_pending(void **state
 	neap_close(n);
 }
 
+static void a_comparison_waits_for_the_server(void **state)
+{
+	neap *n = opened();
+
+	(void)state;
+	assert_int_equal(neap_track(n, "t", NULL), NEAP_OK);
+	assert_int_equal(neap_verify(n, NULL, 1, 200, NULL, NULL), NEAP_UNREACHABLE);
+	assert_non_null(strstr(neap_error(n), "not done in time"));
+	assert_int_equal(neap_verify(n, "nosuch", 1, 200, NULL, NULL), NEAP_NOT_FOUND);
+	assert_int_equal(neap_verify(n, "\xff", 1, 200, NULL, NULL), NEAP_USAGE);
+	assert_int_equal(neap_verify(NULL, NULL, 1, 200, NULL, NULL), NEAP_USAGE);
+	/* Through the thread of neap_start. */
+	assert_int_equal(neap_start(n), NEAP_OK);
+	assert_int_equal(neap_verify(n, "t", 0, 200, NULL, NULL), NEAP_UNREACHABLE);
+	assert_int_equal(neap_stop(n), NEAP_OK);
+	neap_close(n);
+}
+
 static void the_control_socket_is_the_owners_and_refuses_nonsense(void **state)
 {
 	neap *n = opened();
@@ -329,6 +347,7 @@ int main(void)
 		WITH_DB(status_shows_what_is_pending),
 		WITH_DB(one_engine_a_file),
 		WITH_DB(an_unreachable_server_is_told_and_keeps_what_is_pending),
+		WITH_DB(a_comparison_waits_for_the_server),
 		WITH_DB(the_control_socket_is_the_owners_and_refuses_nonsense),
 		WITH_DB(init_refuses_what_cannot_be),
 		WITH_DB(conflicts_are_told_and_resolved),

@@ -52,6 +52,12 @@ static int cannot(const struct verify_table *t, struct err *e)
 		return err_set(e, NE_ROWS,
 			       "table %s was not compared to its end: a row of it is too large",
 			       t->name);
+	case VERIFY_APPEND:
+		return err_set(
+			e, NE_ROWS,
+			"table %s was not compared: no numbers are kept of its rows, by which "
+			"the server could be asked",
+			t->name);
 	default:
 		return err_set(e, NE_ROWS,
 			       "table %s was not compared: the server sends no rows of tables that "

@@ -439,9 +439,51 @@ static void rejected_and_parked_rows_are_left_alone(void **state)
 	pair_free(p);
 }
 
+/* The server lost rows of an append table that were acknowledged; others were purged there. */
+static void append_tables_are_asked_about(void **state)
+{
+	struct pair *p = pair_new();
+	(void)state;
+
+	pair_device(p, "CREATE TABLE log(id INTEGER PRIMARY KEY, v)");
+	pair_track(p, DEVICE, "log", true);
+	pair_app(p, DEVICE,
+		 "WITH n(i) AS (SELECT -9 UNION ALL SELECT i + 1 FROM n WHERE i < 50) INSERT INTO "
+		 "log SELECT i, 'x' FROM n");
+	pair_sync(p, DEVICE);
+	pair_app(p, DEVICE, "INSERT INTO log VALUES(-20, 'low'), (-19, 'low')");
+	pair_sync(p, DEVICE);
+	pair_exec(p->sql, "DELETE FROM log WHERE id < -15 OR id BETWEEN 5 AND 7");
+	pair_app(p, DEVICE, "UPDATE log SET v = 'changed later' WHERE id = 2");
+	begin(p, DEVICE, true);
+	finish(p, DEVICE);
+	assert_int_equal(report(p, DEVICE)->table[0].outcome, VERIFY_DONE);
+	expect(&report(p, DEVICE)->table[0].n, 62, 0, 0, 0);
+	/* Nobody but a damaged store forgets that it had them. */
+	pair_exec(p->sql, "DELETE FROM log WHERE id > 40; UPDATE neap_range SET hi = 40, n = 50 "
+			  "WHERE hi = 50");
+	begin(p, DEVICE, false);
+	finish(p, DEVICE);
+	expect(&report(p, DEVICE)->table[0].n, 62, 0, 0, 10);
+	assert_int_equal(report(p, DEVICE)->table[0].n.repaired, 0);
+	assert_int_equal(pair_status(p, DEVICE).pending_rows, 0);
+	/* While other rows are on their way. */
+	pair_app(p, DEVICE, "INSERT INTO log VALUES(60, 'new')");
+	begin(p, DEVICE, true);
+	finish(p, DEVICE);
+	assert_int_equal(report(p, DEVICE)->table[0].n.extra, 10);
+	assert_int_equal(report(p, DEVICE)->table[0].n.repaired, 10);
+	pair_sync(p, DEVICE);
+	assert_string_equal(pair_server(p, "SELECT count(*), min(id), max(id) FROM log WHERE id > "
+					   "40"),
+			    "11|41|60");
+	assert_string_equal(pair_server(p, "SELECT count(*) FROM log"), "58");
+	pair_free(p);
+}
+
 static void which_tables_are_compared(void **state)
 {
-	static const char ddl[] = "CREATE TABLE log(id INTEGER PRIMARY KEY, v);"
+	static const char ddl[] = "CREATE TABLE log(id TEXT PRIMARY KEY, v);"
 				  "CREATE TABLE up(id INTEGER PRIMARY KEY, v);"
 				  "CREATE TABLE down(id INTEGER PRIMARY KEY, v)";
 	struct pair *p = pair_new();
@@ -656,6 +698,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_travel_is_left_alone),
 		cmocka_unit_test(rejected_and_parked_rows_are_left_alone),
 		cmocka_unit_test(which_tables_are_compared),
+		cmocka_unit_test(append_tables_are_asked_about),
 		cmocka_unit_test(sizes_tell_nothing),
 		cmocka_unit_test(it_goes_on_after_trouble),
 		cmocka_unit_test(answers_are_checked),
