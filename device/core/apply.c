@@ -269,6 +269,19 @@ static void note_passed_over(struct work *w)
 	w->tg.out->passed_over |= any;
 }
 
+/*
+ * A pending insert carries every column (J1): one that has no mark of its own, and is overwritten
+ * here by a later write, is overtaken as well, so that the cut's seq does not stand for what is
+ * here (P5).
+ */
+static void note_overtaken_insert(struct work *w)
+{
+	for (int i = 0; w->pending.has_exist && w->plan.action != APPLY_DELETE && i < w->row.n_cell;
+	     i++)
+		if (w->write[i] && !w->has_mark[w->cell[i].col])
+			overtook(w, w->exist_gen);
+}
+
 /* What of the row is taken, by its marks as they were read. */
 static int plan(struct work *w, struct err *e)
 {
@@ -300,6 +313,7 @@ static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, st
 	if (!unjoin(w))
 		return NE_OK;
 	note_passed_over(w);
+	note_overtaken_insert(w);
 	TRY(keep_refused(w, &again, e));
 	if (again) {
 		TRY(work_read_marks(w, e));

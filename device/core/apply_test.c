@@ -125,6 +125,26 @@ static void test_insert_says_nothing_of_a_column_it_lacks(void **state)
 	end();
 }
 
+/* A pending insert carries every column: a later write of one overtakes it (P5). */
+static void test_later_write_of_a_pending_insert(void **state)
+{
+	const struct shape *s = begin(ddl, "INSERT INTO t VALUES(1, 1, 'x')");
+	struct test_rows up = {0}, old = {0};
+
+	(void)state;
+	settle_all();
+	test_sql(&db, "INSERT INTO t VALUES(2, 1, 'y')");
+	test_row(&old, s, test_int(2), EXIST_NONE, 0, 0);
+	test_cell(&old, 0, test_int(4), early, 7);
+	assert_false(apply(&old, false).overtook);
+	test_row(&up, s, test_int(2), EXIST_NONE, 0, 0);
+	test_cell(&up, 0, test_int(5), late, 7);
+	assert_true(apply(&up, false).overtook);
+	assert_string_equal(test_query(&db, "SELECT a || '/' || b FROM t WHERE id = 2"), "5/y");
+	assert_int_equal(marks(), 1);
+	end();
+}
+
 /* A NULL older than the row: it was deleted, and inserted again by an app without the column. */
 static void test_no_value_is_the_default(void **state)
 {
@@ -514,6 +534,7 @@ int main(void)
 		cmocka_unit_test(test_insert_update_delete),
 		cmocka_unit_test(test_update_of_unknown_row),
 		cmocka_unit_test(test_insert_says_nothing_of_a_column_it_lacks),
+		cmocka_unit_test(test_later_write_of_a_pending_insert),
 		cmocka_unit_test(test_no_value_is_the_default),
 		cmocka_unit_test(test_full_pull_resets_what_is_not_named),
 		cmocka_unit_test(test_later_mark_stands),
