@@ -317,6 +317,34 @@ static void a_welcome_tells_what_the_server_has(void **state)
 	assert_null(find(b, FRAME_CONFLICTS));
 }
 
+/* A store that was put back to before the last report took the next one before we knew of that. */
+static void a_number_of_another_term_hides_nothing(void **state)
+{
+	struct bench *b = *state;
+	struct frame f;
+
+	for (uint64_t seq = 2; seq < 4; seq++) {
+		test_sql(&b->db, seq == 2 ? "UPDATE t SET a = 20" : "UPDATE t SET a = 21");
+		happen(b, EV_LOCAL);
+		overwrite(b, seq, 0, 30);
+		assert_int_equal(report_of(b).number, seq - 1);
+		if (seq == 2)
+			give_noted(b, seq - 1, TERM);
+	}
+	engine_close(b->en);
+	open_engine(b);
+	happen(b, EV_LINK_UP);
+	f = welcome(find(b, FRAME_HELLO), b, 3);
+	f.welcome.term = TERM + 1;
+	f.welcome.noted = 2;
+	give(b, EV_DOWN, &f);
+	assert_int_equal(report_of(b).n, 2);
+	give_noted(b, 2, TERM + 1);
+	assert_string_equal(
+		test_query(&b->db, "SELECT value FROM neap_meta WHERE key = 'conflict_noted'"),
+		"2");
+}
+
 /* ---- callback and resolver ---- */
 
 struct ear {
@@ -552,6 +580,7 @@ int main(void)
 		T(what_was_taken_has_not_lost),
 		T(a_reset_reports_all_again),
 		T(a_welcome_tells_what_the_server_has),
+		T(a_number_of_another_term_hides_nothing),
 		cmocka_unit_test(the_callback_hears_once),
 		cmocka_unit_test(a_resolver_writes),
 		T(a_crash_before_asking_asks_later),

@@ -296,7 +296,7 @@ int engine_on_welcome(struct engine *en, const struct f_welcome *w, struct err *
 	TRY(welcome_site(en, &q, w, &done, e));
 	if (done)
 		return NE_OK;
-	TRY(engine_tell_again(en, w->noted, e));
+	TRY(engine_tell_again(en, w->term, w->noted, e));
 	en->welcomed = true;
 	if (en->at.full && !en->at.cursor)
 		TRY(engine_settle_known(en, e));

@@ -281,7 +281,7 @@ NEAP_CHECK int engine_pump_flight(struct engine *en, struct flight *f, struct er
 /* engine_report.c: conflicts that the server has not noted go up when nothing else waits. */
 NEAP_CHECK int engine_report(struct engine *en, struct err *e);
 /* A welcome: what the server does not have is told again, as after a restore of its store. */
-NEAP_CHECK int engine_tell_again(struct engine *en, uint64_t noted, struct err *e);
+NEAP_CHECK int engine_tell_again(struct engine *en, uint64_t term, uint64_t noted, struct err *e);
 NEAP_CHECK int engine_on_noted(struct engine *en, const struct f_noted *n, struct err *e);
 /* Whether the server has yet to note what lost; it is not waited for after a few reports in vain.
  */

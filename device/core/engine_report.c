@@ -189,11 +189,19 @@ uint64_t engine_report_time(const struct engine *en)
 	return en->report->n_want ? en->sent_at_ms + STUCK_MS : en->report->due_ms;
 }
 
-int engine_tell_again(struct engine *en, uint64_t noted, struct err *e)
+int engine_tell_again(struct engine *en, uint64_t term, uint64_t noted, struct err *e)
 {
-	int64_t here;
+	int64_t here, in_term;
 
 	TRY(devdb_get(en->d, "conflict_noted", &here, e));
+	TRY(devdb_get(en->d, "conflict_term", &in_term, e));
+	if ((uint64_t)in_term != term) {
+		/* A report that we took for the next one may have reached a store that was put back
+		 * to before the last one: its number says nothing of those. */
+		if (noted > (uint64_t)here)
+			noted = 0;
+		TRY(devdb_set(en->d, "conflict_term", (int64_t)term, e));
+	}
 	if ((uint64_t)here <= noted)
 		return NE_OK;
 	TRY(devdb_set(en->d, "conflict_noted", (int64_t)noted, e));
@@ -203,8 +211,14 @@ int engine_tell_again(struct engine *en, uint64_t noted, struct err *e)
 
 int engine_on_noted(struct engine *en, const struct f_noted *n, struct err *e)
 {
+	int64_t term;
+
 	if (!en->report || n->store != en->at.store || n->term != en->at.term ||
 	    n->site != en->d->site || n->number != en->report_number)
+		return NE_OK;
+	/* Of a term that no welcome was heard of yet. */
+	TRY(devdb_get(en->d, "conflict_term", &term, e));
+	if ((uint64_t)term != n->term)
 		return NE_OK;
 	TRY(devdb_set(en->d, "conflict_noted", (int64_t)n->number, e));
 	engine_report_drop(en);
