@@ -253,6 +253,11 @@ static void a_hello_fences_older_sets(void **state)
 	give(w, "u", "a", &f);
 	find_out(w, FRAME_WELCOME, 0, &got);
 	assert_int_equal(got.welcome.last_number, 0);
+	/* One that tells an older number is of a copy, whose sets would all be refused. */
+	f.hello = hello(SITE_A, 1, 0);
+	give(w, "u", "a", &f);
+	find_out(w, FRAME_WELCOME, 0, &got);
+	assert_int_equal(got.welcome.site_status, SITE_BEHIND);
 	put_log(b, 1, 1, 1);
 	give_set(w, "u", "a", b);
 	assert_int_equal(refuse_of(w).code, REFUSE_STALE);
