@@ -27,6 +27,7 @@ struct ingest_break {
 	bool no_compare;   /* J3: an identity is a duplicate, whatever its content */
 	bool sql_by_clock; /* J4: an operator's write is stamped by the clock alone */
 	bool no_unique;	   /* J2: UNIQUE constraints that devices declared are not looked at */
+	bool sum_above;	   /* J6: rows newer than the cursor asked about are summed, too */
 	bool no_ranges;	   /* J3: what was purged may come again */
 };
 

@@ -45,7 +45,8 @@ static int read_asked(struct step *s, const struct f_verify *v, const struct sto
 	const struct shape *shape = &sh->shape;
 
 	out->range = (struct store_range){.shape = sh,
-					  .cursor = v->at.cursor,
+					  .cursor = s->in->c.broken.sum_above ? UINT64_MAX
+									      : v->at.cursor,
 					  .except = &out->except,
 					  .whole = v->whole,
 					  .bytes = s->in->c.page_bytes};

@@ -25,10 +25,11 @@ struct engine_break {
 	bool no_sweep;	     /* P7: a full pull removes nothing */
 	bool no_repull;	     /* J5: a new table or column is not pulled */
 	bool receipt_clears; /* M4: a receipt for parts counts as an acknowledgement */
-	bool site_lost; /* M5, J3: what was captured under an earlier site goes by the new one */
-	bool no_park;	/* J2: a row that does not fit is dropped */
-	bool no_ask;	/* P8: a server that lost append rows is not asked which */
-	bool no_report; /* J7: what lost here before the server judged it is not reported */
+	bool site_lost;	 /* M5, J3: what was captured under an earlier site goes by the new one */
+	bool sum_marked; /* J6: rows that are pending are summed, too */
+	bool no_park;	 /* J2: a row that does not fit is dropped */
+	bool no_ask;	 /* P8: a server that lost append rows is not asked which */
+	bool no_report;	 /* J7: what lost here before the server judged it is not reported */
 };
 
 #endif

@@ -56,6 +56,7 @@ static int is_pending(struct comparing *c, const struct val *key, bool *yes, str
 	TRY(sql_bind_key(c->r->d, s, 1, c->r->t, key, e));
 	TRY(db_step(c->r->d->db, s, yes, e));
 	sqlite3_reset(s);
+	*yes = *yes && !c->r->d->broken.sum_marked;
 	return NE_OK;
 }
 

@@ -195,6 +195,29 @@ static void draw_strict(struct climate *c, struct rng *r)
 	c->warm = !c->later && rng_chance(r, 500);
 }
 
+/* An operator writes the cells that devices write, whose clocks nobody measured (J4). */
+static void draw_operator(struct climate *c, struct rng *r)
+{
+	static const uint32_t weight[DO_N] = {
+		[DO_APP] = 100, [DO_OPERATOR] = 60, [DO_LINK_DOWN] = 20,
+		[DO_SYNC] = 4,	[DO_KILL] = 5,	    [DO_BACKEND_DIE] = 5,
+	};
+
+	c->activities = (uint32_t)rng_range(r, 60, 160);
+	c->chaos_ms = c->activities * rng_range(r, 15, 80);
+	c->keys = 1;
+	c->dense = true;
+	c->tables = 200;
+	c->warm = true;
+	draw_weather(c, r);
+	set_weights(c, weight, r);
+	c->weight[DO_OPERATOR] = weight[DO_OPERATOR];
+	c->lose = (uint32_t)rng_range(r, 50, 350);
+	c->reorder_ms = (uint32_t)rng_range(r, 30, 600);
+	c->skew = 700;
+	c->tombstone_ms = 0;
+}
+
 static void calm_down(struct climate *c, uint32_t calm)
 {
 	if (calm & CALM_LOSS)
@@ -232,6 +255,8 @@ void draw_climate(struct world *w)
 		draw_schema(c, r);
 	else if (c->kind == CLIMATE_STRICT)
 		draw_strict(c, r);
+	else if (c->kind == CLIMATE_OPERATOR)
+		draw_operator(c, r);
 	else
 		draw_wide(c, r);
 	/* Calm seeds find what faults would hide. */

@@ -228,6 +228,9 @@ void device_restore(struct sim_device *d)
 	d->restored = true;
 	for (size_t i = d->backup_tokens; i < d->w->n_token; i++)
 		d->w->token[i].lost |= d->w->token[i].device == d->index;
+	/* What the power took since may be in the copy. */
+	for (size_t i = 0; i < d->backup_tokens; i++)
+		d->w->token[i].lost |= d->w->token[i].vanished;
 	memcpy(d->added, d->backup_added, sizeof d->added);
 	memset(&d->seen, 0, sizeof d->seen);
 	reopen(d, backup);

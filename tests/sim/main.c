@@ -53,6 +53,8 @@ static const struct {
 	{"receipt_clears", AT(engine_break, receipt_clears), 0},
 	{"site_lost", AT(engine_break, site_lost), 0},
 	{"no_park", AT(engine_break, no_park), 0},
+	{"sum_marked", AT(engine_break, sum_marked), 0},
+	{"sum_above", 0, AT(ingest_break, sum_above)},
 	{"sql_by_clock", 0, AT(ingest_break, sql_by_clock)},
 	{"no_unique", 0, AT(ingest_break, no_unique)},
 	{"no_report", AT(engine_break, no_report), 0},
@@ -95,7 +97,7 @@ static void usage(FILE *to)
 	fprintf(to, "usage: neap_sim [--seeds A..B | --hours H] [--seconds S] [--devices N[..M]]\n"
 		    "                [--users N] [--activities N] [--climate "
 		    "any|tiny|dense|moving|wide|\n"
-		    "                copies|clocks|collect|schema|strict]\n"
+		    "                copies|clocks|collect|schema|strict|operator]\n"
 		    "                [--crash device|store [--power] [--crash-at K]] [-j JOBS] "
 		    "[--break RULE]... [--expect-failure] [--no-shrink] "
 		    "[--trace] [--verify]\n"
@@ -141,8 +143,9 @@ static bool parse_devices(const char *text, struct options *o)
 
 static bool parse_climate(const char *text, struct options *o)
 {
-	static const char *const name[] = {"any",    "tiny",   "dense",	  "moving", "wide",
-					   "copies", "clocks", "collect", "schema", "strict"};
+	static const char *const name[] = {"any",    "tiny",   "dense",	  "moving",
+					   "wide",   "copies", "clocks",  "collect",
+					   "schema", "strict", "operator"};
 
 	for (unsigned i = 0; i < sizeof name / sizeof name[0]; i++) {
 		if (strcmp(text, name[i]) != 0)

@@ -120,11 +120,12 @@ enum kind_of_climate {
 	CLIMATE_MOVING,
 	CLIMATE_WIDE,
 	/* Each raises the odds of what seldom meets. Drawn only if they are asked for. */
-	CLIMATE_COPIES,	 /* restored and copied devices, late and replayed sets, purges */
-	CLIMATE_CLOCKS,	 /* clocks far ahead while sets are cut, on a slow network */
-	CLIMATE_COLLECT, /* deletes are forgotten while full pulls are under way */
-	CLIMATE_SCHEMA,	 /* old and new versions of an app side by side; migrations */
-	CLIMATE_STRICT,	 /* UNIQUE and NOCASE columns, directions, tables tracked later */
+	CLIMATE_COPIES,	  /* restored and copied devices, late and replayed sets, purges */
+	CLIMATE_CLOCKS,	  /* clocks far ahead while sets are cut, on a slow network */
+	CLIMATE_COLLECT,  /* deletes are forgotten while full pulls are under way */
+	CLIMATE_SCHEMA,	  /* old and new versions of an app side by side; migrations */
+	CLIMATE_STRICT,	  /* UNIQUE and NOCASE columns, directions, tables tracked later */
+	CLIMATE_OPERATOR, /* an operator and devices write the same cells, all at once */
 };
 
 /* Whose disk fails at one write, all others being fine. */

@@ -22,23 +22,29 @@ static struct committed *committed_as(struct sim_device *d, uint64_t site, uint6
 }
 
 /* Acknowledged first: the user's head is then `head`. */
-static void note_committed(struct sim_device *d, const struct f_ack *a, uint64_t number,
+static void note_committed(struct sim_device *d, uint64_t site, uint64_t term, uint64_t number,
 			   uint64_t head)
 {
-	if (committed_as(d, a->site, number, a->term))
+	if (committed_as(d, site, number, term))
 		return;
 	if (d->n_committed == d->cap_committed) {
 		d->cap_committed = d->cap_committed ? 2 * d->cap_committed : 64;
 		d->committed = realloc(d->committed, d->cap_committed * sizeof *d->committed);
 		assert(d->committed);
 	}
-	d->committed[d->n_committed++] = (struct committed){
-		.site = a->site, .number = number, .term = a->term, .head = head};
+	d->committed[d->n_committed++] =
+		(struct committed){.site = site, .number = number, .term = term, .head = head};
 }
 
-/* A welcome of the same step may have been made before other sets raised the head. */
+/*
+ * A welcome says so, too: of sets whose acks died with the backend, and, in one step, of sets
+ * before others raised the head.
+ */
 static void note_welcome(struct sim_device *d, const struct f_welcome *in)
 {
+	for (size_t i = 0; i < d->seen.n_flight && d->seen.site == in->site; i++)
+		if (d->seen.flight[i] <= in->last_number)
+			note_committed(d, in->site, in->term, d->seen.flight[i], in->head);
 	for (size_t i = 0; i < d->n_committed; i++) {
 		struct committed *c = &d->committed[i];
 		if (c->site == in->site && c->term == in->term && c->number <= in->last_number &&
@@ -173,7 +179,7 @@ static void note_down(struct world *w, struct sim_device *d, const struct out_me
 		sim_fail(w, "the backend's answer: %s", e.text);
 	else if (f.type == FRAME_ACK)
 		for (size_t k = 0; k < f.ack.n; k++)
-			note_committed(d, &f.ack, f.ack.set[k].number, u.head);
+			note_committed(d, f.ack.site, f.ack.term, f.ack.set[k].number, u.head);
 	else if (f.type == FRAME_WELCOME)
 		note_welcome(d, &f.welcome);
 	else if (f.type == FRAME_REFUSE)
