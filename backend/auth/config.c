@@ -52,6 +52,8 @@ static const struct member members[] = {
 	 "67108864"},
 	{"rows_per_user", NUMBER(rows_per_user, 0, 1000000000000), "100000000"},
 	{"bytes_per_user", NUMBER(bytes_per_user, 0, 1125899906842624), "17179869184"},
+	{"device_messages_per_s", NUMBER(device_messages_per_s, 0, 1000000000), "1000"},
+	{"device_rows_per_s", NUMBER(device_rows_per_s, 0, 1000000000), "50000"},
 	{"shards", M_SHARDS, AT(shard_lo), AT(shard_hi), 0, 0, "00-ff"},
 };
 enum { MEMBERS = sizeof members / sizeof members[0] };

@@ -44,9 +44,12 @@ struct config {
 	int64_t conflicts_per_user;	 /* [100000] */
 	int64_t conflict_bytes_per_user; /* [64 MiB] */
 	/* What a user's rows may take in the store, unless set for the user; 0: no limit. */
-	int64_t rows_per_user;	    /* [100000000] */
-	int64_t bytes_per_user;	    /* [16 GiB] */
-	uint8_t shard_lo, shard_hi; /* [0, 255], both included */
+	int64_t rows_per_user;	/* [100000000] */
+	int64_t bytes_per_user; /* [16 GiB] */
+	/* Of a device, while others wait; 0: no limit. */
+	int64_t device_messages_per_s; /* [1000] */
+	int64_t device_rows_per_s;     /* [50000] */
+	uint8_t shard_lo, shard_hi;    /* [0, 255], both included */
 };
 
 /*

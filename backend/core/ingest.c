@@ -64,7 +64,9 @@ int ingest_open(struct ingest **out, const struct ingest_config *c, uint64_t now
 		c->random(c->random_ctx, &term, sizeof term);
 		term >>= 1;
 	}
-	int rc = store_take_term(in->store, term, e);
+	int rc = rates_open(in, e);
+	if (!rc)
+		rc = store_take_term(in->store, term, e);
 	if (rc) {
 		ingest_close(in);
 		return rc;
@@ -82,6 +84,8 @@ void ingest_close(struct ingest *in)
 	arena_free(&in->work);
 	buf_free(&in->rows);
 	buf_free(&in->frame);
+	rates_free(in->devices);
+	rates_free(in->declarations);
 	free(in);
 }
 
@@ -177,6 +181,19 @@ int on_frame(struct step *s, const struct sender *from, struct slice plain, stru
 	return rc;
 }
 
+static int on_message(struct step *s, const struct in_event *ev, struct sender *from, struct err *e)
+{
+	bool now;
+
+	TRY(step_user(s, ev->user, &from->us, e));
+	TRY(rates_admit(s, from, &now, e));
+	if (!now)
+		return 0;
+	int rc = on_frame(s, from, ev->frame, e);
+	int charged = rates_did(s, from, rc ? NULL : e);
+	return rc ? rc : charged;
+}
+
 static int on_event(struct step *s, const struct in_event *ev, struct err *e)
 {
 	struct sender from = {.us = NULL};
@@ -188,8 +205,7 @@ static int on_event(struct step *s, const struct in_event *ev, struct err *e)
 			s->in->stats.malformed++;
 			return 0;
 		}
-		TRY(step_user(s, ev->user, &from.us, e));
-		return on_frame(s, &from, ev->frame, e);
+		return on_message(s, ev, &from, e);
 	case IN_BROKER:
 		s->in->heads_due = true;
 		s->in->heads_uid = 0;
@@ -260,6 +276,7 @@ static int try_step(struct ingest *in, uint64_t now_ms, const struct in_event *e
 	out_messages_free(out);
 	out->arena.max = OUT_BYTES;
 	TRY(store_begin(in->store, e));
+	rates_begin(&s, ev, n);
 	int rc = run(&s, ev, n, e);
 	if (rc)
 		store_rollback(in->store);
@@ -269,6 +286,7 @@ static int try_step(struct ingest *in, uint64_t now_ms, const struct in_event *e
 		out_messages_free(out);
 		in->heads_due = heads_due;
 		in->heads_uid = heads_uid;
+		rates_undo(&s);
 	}
 	arena_free(&s.arena);
 	return rc;

@@ -27,6 +27,12 @@ struct ingest_config {
 	uint64_t conflict_keep_ms;
 	uint64_t conflicts_user;      /* [100000] */
 	uint64_t conflict_bytes_user; /* [64 MiB] */
+	/*
+	 * While others wait: messages and rows a second of a device [1000, 50000], bursts of five
+	 * seconds' worth. Declarations that change the catalogue: one a second per user, and so
+	 * many at once [16].
+	 */
+	uint64_t device_messages_s, device_rows_s, declarations_burst;
 	/* What a user's rows may take unless the store says otherwise; 0: no limit. */
 	uint64_t rows_user, bytes_user;
 	struct ingest_break broken;
@@ -79,6 +85,10 @@ struct ingest_stats {
 	uint64_t captures_repaired; /* tables whose capture triggers an operator had dropped */
 	uint64_t verifies, unseen;  /* ranges compared; rows that SQL had changed unseen */
 	uint64_t conflicts;	    /* found or reported, also when kept already */
+	/* Messages answered `busy` for their device's rate or user's share; the last one's. */
+	uint64_t slowed;
+	struct id slowed_user, slowed_device;
+	uint64_t declarations_delayed;
 	/* Sets refused as their user's quota is used up; the last one's user, device and why. */
 	uint64_t over_quota;
 	struct id over_user, over_device;

@@ -46,6 +46,7 @@ int on_ask(struct step *s, const struct sender *from, const struct f_ask *a, str
 	if (sh && sh->table->missing) /* it will be asked again */
 		return 0;
 	TRY(store_site_get(s->store, &from->us->u, a->site, &site, &there, e));
+	s->rows += ASK_ROWS;
 	if (sh && there)
 		rc = find(s, from, a, sh, &site, &known, e);
 	if (!rc)

@@ -277,6 +277,7 @@ int on_conflicts(struct step *s, const struct sender *from, const struct f_confl
 					.site = f->site,
 					.number = f->number}};
 
+	s->rows += f->n;
 	for (size_t i = 0; i < f->n; i++)
 		TRY(take_lost(s, from, &f->lost[i], e));
 	TRY(conflicts_trim(s, from->us, e));

@@ -138,13 +138,6 @@ static void discard(struct ingest *in, struct assembly *a)
 		}
 }
 
-static int busy(struct step *s, const struct sender *from, struct err *e)
-{
-	struct frame f = {.type = FRAME_BUSY, .busy = {.retry_ms = BUSY_MS}};
-
-	return send_down(s, from, &f, 0, e);
-}
-
 /* Says what is missing once the last part is there, or one came twice. */
 static int receipt(struct step *s, const struct sender *from, struct assembly *a, struct err *e)
 {
@@ -179,7 +172,7 @@ static int add(struct step *s, const struct sender *from, struct assembly *a,
 	a->bytes = bytes;
 	if (!keep_bounds(s->in, from, a)) {
 		discard(s->in, a);
-		return busy(s, from, e);
+		return send_busy(s, from, BUSY_MS, e);
 	}
 	if (complete)
 		*whole = parts_frame(a->parts);

@@ -154,11 +154,34 @@ static int declared(struct step *s, const struct sender *from, struct slice enco
 		  : 0;
 }
 
+/* Whether it may be declared now: what the store does not know changes its schema or catalogue. */
+static int may_declare(struct step *s, const struct sender *from, struct slice encoded, bool *now,
+		       struct err *e)
+{
+	struct shape shape;
+
+	*now = true;
+	if (shape_decode(encoded, &s->in->work, &shape, NULL) == 0 &&
+	    store_shape_find(s->store, shape.id))
+		return 0;
+	uint64_t wait = declaration_wait_ms(s, from);
+	*now = wait == 0;
+	if (*now)
+		return declaration_charge(s, from, e);
+	s->in->stats.declarations_delayed++;
+	return send_busy(s, from, wait, e);
+}
+
 int on_declare(struct step *s, const struct sender *from, const struct f_declare *d, struct err *e)
 {
 	for (size_t i = 0; i < d->n; i++) {
 		enum declare_result result;
 		struct err why = {.code = 0};
+		bool now;
+
+		TRY(may_declare(s, from, d->shape[i], &now, e));
+		if (!now) /* nor what follows: the device asks again which are unknown */
+			return 0;
 		int rc = store_declare(s->store, &from->us->u, d->shape[i], &result, &why);
 		if (rc) {
 			*e = why;
@@ -247,6 +270,8 @@ int on_pull(struct step *s, const struct sender *from, const struct f_pull *p, s
 		return 0;
 	}
 	TRY(rc);
+	for (size_t i = 0; i < page.rows.n_table; i++)
+		s->rows += page.rows.table[i].n_row;
 	if (s->in->c.broken.no_own_pull)
 		TRY(leave_out_own(s, from, &page.rows, e));
 	f.page = (struct f_page){

@@ -322,6 +322,10 @@ static int take(struct step *s, const struct sender *from, struct store_site *si
 
 	open_rows(s, set, &c.rows, &c.why);
 	c.n_row = count_rows(&c.rows);
+	s->rows += c.n_row;
+	uint64_t wait = c.why.code == REFUSE_UNKNOWN_SHAPE ? declaration_wait_ms(s, from) : 0;
+	if (wait) /* it could not be declared now */
+		return send_busy(s, from, wait, e);
 	if (!c.why.code)
 		TRY(quota_before(s, from, &c.rows, &c.why, e));
 	if (!c.why.code)

@@ -3,6 +3,7 @@
 #define NEAP_BACKEND_CORE_INGEST_STEP_H
 
 #include "backend/core/ingest.h"
+#include "backend/core/rate.h"
 #include "protocol/parts.h"
 
 enum ingest_limits {
@@ -14,6 +15,8 @@ enum ingest_limits {
 	DOWN_MAX = LIMIT_MESSAGE - 256, /* a larger frame goes down in parts … */
 	DOWN_PIECE = 48 * 1024,		/* … of this size */
 	HEADS_A_STEP = 500,
+	VERIFY_ROWS = 1000, /* what answers to these count, for the rates */
+	ASK_ROWS = 1000,
 };
 
 struct assembly; /* a frame arriving in parts */
@@ -30,6 +33,7 @@ struct ingest {
 	bool heads_due; /* heads of users after heads_uid are to be published */
 	int64_t heads_uid;
 	uint64_t gc_due_ms;
+	struct rates *devices, *declarations;
 };
 
 /* A user in this step. */
@@ -38,6 +42,7 @@ struct user_state {
 	struct store_user u;
 	bool head_due; /* publish its head after the broadcasts */
 	bool verified; /* it had its answer to a verify */
+	uint64_t work; /* rows handled in this step */
 	bool counted;  /* usage and quota were read */
 	struct store_usage usage;
 	struct store_quota quota; /* STORE_QUOTA_NONE, or a number */
@@ -67,6 +72,9 @@ struct step {
 	struct arena arena; /* of the step's own lists */
 	struct user_state *users;
 	unsigned verified; /* answers to verifies */
+	bool many_users, many_devices;
+	uint64_t work, rows; /* rows handled: in this step; for the frame at hand */
+	struct rate_touched *touched;
 	struct ack_state *acks;
 	struct down *down, **down_end;
 	struct down *rejects, **rejects_end; /* go out before the acks */
@@ -205,6 +213,20 @@ struct set_effect {
  */
 NEAP_CHECK int merge_table(struct step *s, struct user_state *us, const struct table_rows *tr,
 			   size_t capacity, struct set_effect *out, struct err *e);
+
+/* ---- who is served now (ingest_rate.c) ---- */
+
+NEAP_CHECK int rates_open(struct ingest *in, struct err *e);
+void rates_begin(struct step *s, const struct in_event *ev, size_t n);
+void rates_undo(struct step *s); /* the step failed */
+/* Whether the sender's message is handled now; if not it was told when to come again. */
+NEAP_CHECK int rates_admit(struct step *s, const struct sender *from, bool *now, struct err *e);
+/* It was, and s->rows were handled for it. */
+NEAP_CHECK int rates_did(struct step *s, const struct sender *from, struct err *e);
+NEAP_CHECK int send_busy(struct step *s, const struct sender *to, uint64_t retry_ms, struct err *e);
+/* How long the user may not change the catalogue; 0: it may now. */
+uint64_t declaration_wait_ms(struct step *s, const struct sender *from);
+NEAP_CHECK int declaration_charge(struct step *s, const struct sender *from, struct err *e);
 
 /* ---- what a user's rows may take (ingest_quota.c) ---- */
 

@@ -85,6 +85,7 @@ static int digest(struct step *s, const struct sender *from, const struct f_veri
 	f.digest.sum = got.sum;
 	f.digest.above = got.above;
 	got.rows.uncompressed = f.uncompressed;
+	s->rows += VERIFY_ROWS;
 	s->in->stats.verifies++;
 	s->in->stats.unseen += got.repaired;
 	if (v->whole)

@@ -32,7 +32,8 @@ struct committer {
 	size_t n, bytes;
 	bool stop, broker, tick;
 	struct committer_look look;
-	uint64_t quota_logged, quota_log_at_ms; /* refusals told of; when the next may be */
+	/* Refusals and slowed messages told of, and when the next may be. */
+	uint64_t quota_logged, quota_log_at_ms, slow_logged, slow_log_at_ms;
 };
 
 /* What one transaction takes. */
@@ -197,18 +198,29 @@ static void look_at_tables(struct committer *c)
 		log_line(LOG_INFO, "table_back", "%s", "");
 }
 
-/* Devices try again by themselves: a line for each refusal would say the same over and over. */
-static void log_limits(struct committer *c, const struct ingest_stats *s)
+/* Devices try again by themselves: a line for each would say the same over and over. */
+static bool may_log(uint64_t count, uint64_t *logged, uint64_t *at_ms, uint64_t *news)
 {
 	uint64_t now = mono_ms();
 
-	if (s->over_quota == c->quota_logged || now < c->quota_log_at_ms)
-		return;
-	log_line(LOG_WARN, "over_quota", "sets=%llu user=%s device=%s why=\"%s\"",
-		 (unsigned long long)(s->over_quota - c->quota_logged), s->over_user.at,
-		 s->over_device.at, s->over_why);
-	c->quota_logged = s->over_quota;
-	c->quota_log_at_ms = now + LIMIT_LOG_MS;
+	if (count == *logged || now < *at_ms)
+		return false;
+	*news = count - *logged;
+	*logged = count;
+	*at_ms = now + LIMIT_LOG_MS;
+	return true;
+}
+
+static void log_limits(struct committer *c, const struct ingest_stats *s)
+{
+	uint64_t n;
+
+	if (may_log(s->over_quota, &c->quota_logged, &c->quota_log_at_ms, &n))
+		log_line(LOG_WARN, "over_quota", "sets=%llu user=%s device=%s why=\"%s\"",
+			 (unsigned long long)n, s->over_user.at, s->over_device.at, s->over_why);
+	if (may_log(s->slowed, &c->slow_logged, &c->slow_log_at_ms, &n))
+		log_line(LOG_WARN, "device_slowed", "messages=%llu user=%s device=%s",
+			 (unsigned long long)n, s->slowed_user.at, s->slowed_device.at);
 }
 
 static void copy_stats(struct committer *c)

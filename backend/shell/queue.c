@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUCKETS = 1024, QUANTUM = 16384 };
+/* A small message asks for as much work as a large one brings: a pull, a page. */
+enum { BUCKETS = 1024, QUANTUM = 16384, LEAST_COST = 4096 };
 
 /* What one user has waiting. Exists only while there is something. */
 struct lane {
@@ -129,18 +130,23 @@ static void lane_drop(struct queue *q, struct lane *before, struct lane *l)
 	free(l);
 }
 
+static size_t cost(const struct up_message *m)
+{
+	return m->len < LEAST_COST ? LEAST_COST : m->len;
+}
+
 static struct up_message *take(struct queue *q)
 {
 	for (;;) {
 		struct lane *before = q->last, *l = before->next;
 		struct up_message *m = l->head;
-		if (l->deficit < m->len) {
+		if (l->deficit < cost(m)) {
 			l->deficit += QUANTUM;
 			q->last = l; /* its turn is over, unless the quantum already suffices next
 					round */
 			continue;
 		}
-		l->deficit -= m->len;
+		l->deficit -= cost(m);
 		l->head = m->next;
 		if (!l->head)
 			l->tail = &l->head;

@@ -1,8 +1,8 @@
 /*
  * The bounded queue between the broker link and an opener: one lane per user,
- * served by deficit round robin over bytes (Shreedhar & Varghese 1995), so
- * that one user's flood does not delay another's few messages (rule R4).
- * Messages of one user stay in order. Any thread may push, pop and close.
+ * served by deficit round robin over bytes (Shreedhar & Varghese 1995; a message counts at least 4
+ * KiB), so that one user's flood does not delay another's few messages (rule R4). Messages of one
+ * user stay in order. Any thread may push, pop and close.
  */
 #ifndef NEAP_BACKEND_SHELL_QUEUE_H
 #define NEAP_BACKEND_SHELL_QUEUE_H

@@ -80,14 +80,36 @@ static void shares_bytes_not_messages(void **unused)
 	assert_int_equal(queue_new(&q, 4000, 64 << 20), NE_OK);
 	for (int i = 0; i < 900; i++) {
 		assert_true(push(q, "big", "d", 16000));
-		assert_true(push(q, "little", "d", 1600));
+		assert_true(push(q, "little", "d", 4100));
 	}
-	for (int i = 0; i < 330; i++) {
+	for (int i = 0; i < 300; i++) {
 		struct up_message *m = queue_pop(q);
 		*(strcmp(m->user.at, "big") == 0 ? &big : &little) += m->len;
 		free(m);
 	}
 	assert_true(big < little + little / 4 && little < big + big / 4);
+	queue_free(q);
+}
+
+/* Questions are small and bring as much work as sets: many of them do not crowd out anybody. */
+static void small_ones_cost_as_much(void **unused)
+{
+	struct queue *q;
+	size_t asks = 0, sets = 0;
+
+	(void)unused;
+	assert_int_equal(queue_new(&q, 4000, 64 << 20), NE_OK);
+	for (int i = 0; i < 900; i++) {
+		assert_true(push(q, "asks", "d", 100));
+		assert_true(push(q, "sets", "d", 4000));
+	}
+	for (int i = 0; i < 400; i++) {
+		struct up_message *m = queue_pop(q);
+		*(strcmp(m->user.at, "asks") == 0 ? &asks : &sets) += 1;
+		free(m);
+	}
+	assert_in_range(asks, 190, 210);
+	assert_in_range(sets, 190, 210);
 	queue_free(q);
 }
 
@@ -158,6 +180,7 @@ int main(void)
 		cmocka_unit_test(keeps_order_within_a_user),
 		cmocka_unit_test(small_user_does_not_wait_for_a_flood),
 		cmocka_unit_test(shares_bytes_not_messages),
+		cmocka_unit_test(small_ones_cost_as_much),
 		cmocka_unit_test(bounds),
 		cmocka_unit_test(hands_over_between_threads),
 	};

@@ -103,6 +103,12 @@ static int on_login(void *ctx, const char *user, struct err *e)
 
 /* --- start --- */
 
+/* No limit is one that nobody reaches. */
+static uint64_t rate(int64_t per_s)
+{
+	return per_s ? (uint64_t)per_s : 1000000000;
+}
+
 static int open_store(struct serve *s, struct err *e)
 {
 	struct store_config store = {
@@ -122,6 +128,8 @@ static int open_store(struct serve *s, struct err *e)
 		.conflict_bytes_user = (uint64_t)s->config->conflict_bytes_per_user,
 		.rows_user = (uint64_t)s->config->rows_per_user,
 		.bytes_user = (uint64_t)s->config->bytes_per_user,
+		.device_messages_s = rate(s->config->device_messages_per_s),
+		.device_rows_s = rate(s->config->device_rows_per_s),
 	};
 
 	TRY(store_open(&s->store, &store, e));
@@ -250,7 +258,7 @@ static json_t *status_object(struct serve *s)
 	committer_look(s->committer, &c);
 	return json_pack("{s:i, s:o, s:{s:b,s:o,s:o}, s:{s:o,s:o,s:o}, s:{s:o,s:o,s:s,s:o,s:s},"
 			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o},"
-			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o}}",
+			 " s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:o}}",
 			 "pid", (int)getpid(), "up_ms", count(mono_ms() - s->started_ms), "broker",
 			 "connected", link.connected, "connects", count(link.connects), "failures",
 			 count(link.failures), "queue", "messages", count(queue.messages), "bytes",
@@ -269,7 +277,8 @@ static json_t *status_object(struct serve *s)
 			 count(c.ingest.hellos), "server_changes", count(c.ingest.server_changes),
 			 "captures_reinstalled", count(c.ingest.captures_repaired), "not_sent",
 			 count(c.ingest.not_sent), "not_sent_last", c.ingest.not_sent_last,
-			 "over_quota", count(c.ingest.over_quota));
+			 "over_quota", count(c.ingest.over_quota), "slowed", count(c.ingest.slowed),
+			 "declarations_delayed", count(c.ingest.declarations_delayed));
 }
 
 static void answer_status(struct serve *s)

@@ -125,7 +125,9 @@ void engine_on_busy(struct engine *en, const struct f_busy *b)
 	if (en->window > 1)
 		en->window /= 2;
 	engine_resend(en);
-	/* What we asked may have been dropped with the rest. */
+	/* What we asked may have been dropped with the rest, and declarations not been taken. */
+	if (en->declaring && !en->hello.open)
+		engine_want_hello(en, en->busy_until_ms - en->mono_ms);
 	if (en->hello.open)
 		en->hello.due_ms = en->busy_until_ms;
 	if (en->pull.open)
@@ -264,6 +266,10 @@ static int no_room(struct engine *en, const struct f_refuse *r, const struct fli
 static int declare_again(struct engine *en, const struct f_refuse *r, struct flight *f,
 			 struct err *e)
 {
+	if (r->n_shape && !shape_id_eq(f->undeclared_shape, r->shape[0])) {
+		f->undeclared_shape = r->shape[0];
+		f->undeclared = 0;
+	}
 	if (++f->undeclared > REFUSED_SHAPES_MAX)
 		return wait_for_people(en, r, e);
 	TRY(engine_declare(en, r->shape, r->n_shape, e));

@@ -302,6 +302,7 @@ int engine_on_welcome(struct engine *en, const struct f_welcome *w, struct err *
 		TRY(engine_settle_known(en, e));
 	en->quiet = false;
 	en->hello_at_ms = NEVER_MS;
+	en->declaring = w->n_unknown > 0;
 	if (w->n_unknown)
 		TRY(engine_declare(en, w->unknown, w->n_unknown, e));
 	TRY(engine_answered(en, &q, w->head, e));

@@ -54,9 +54,11 @@ struct flight {
 	uint8_t digest[32];
 	size_t n_piece, n_want; /* pieces; pieces to publish */
 	bool *want;
-	uint64_t sent_ms;    /* the last piece was published; NEVER_MS before */
-	uint64_t due_ms;     /* resend then; NEVER_MS while pieces are waiting */
-	unsigned undeclared; /* refusals for unknown shapes */
+	uint64_t sent_ms; /* the last piece was published; NEVER_MS before */
+	uint64_t due_ms;  /* resend then; NEVER_MS while pieces are waiting */
+	/* Refusals in a row for an unknown shape, and which it was. */
+	unsigned undeclared;
+	struct shape_id undeclared_shape;
 	bool acked;
 	bool deletes;	    /* it was cut of deletes alone */
 	uint64_t captured;  /* site in the identity of its append rows; 0: ours */
@@ -193,6 +195,7 @@ struct engine {
 	 * acknowledged; now, after a refusal, deletes alone are sent.
 	 */
 	bool no_room, deletes;
+	bool declaring;	    /* shapes that the server did not know were declared; it may be slow */
 	size_t few_rows;    /* rows of a set while one to blame is looked for; 0: as set */
 	size_t unread;	    /* single rows refused as malformed since a set was committed */
 	uint64_t committed; /* newest number the server has, as of its welcome or ack */

@@ -203,6 +203,15 @@ static int add_dropped(struct engine *en, const struct tracked *t, struct engine
 	return NE_OK;
 }
 
+/* Told as long as it lasts: it is above its rate, or the server is busy with others. */
+static void add_slow(const struct engine *en, struct engine_status *out)
+{
+	if (en->link && en->mono_ms < en->busy_until_ms)
+		add_text(out, "slow-down", NE_OK, "nothing to do: it goes on by itself",
+			 "the server is busy; it is tried again in %llu ms",
+			 (unsigned long long)(en->busy_until_ms - en->mono_ms));
+}
+
 static void add_clock(struct engine_status *out)
 {
 	int64_t ms = out->clock_offset_ms;
@@ -241,6 +250,7 @@ static int find_troubles(struct engine *en, struct engine_status *out, struct er
 		TRY(add_dropped(en, &en->d->table[i], out, e));
 	if (!en->problem)
 		add_problem(en, out);
+	add_slow(en, out);
 	add_clock(out);
 	add_conflicts(out);
 	if (out->n_trouble) {

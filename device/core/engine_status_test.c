@@ -231,6 +231,25 @@ static void refuse(struct bench *b, enum refuse_code code, const struct shape_id
 	give(b, EV_DOWN, &f);
 }
 
+static void test_a_server_that_is_busy(void **state)
+{
+	struct bench b;
+	struct frame f = {.type = FRAME_BUSY, .busy = {.retry_ms = 2000}};
+
+	(void)state;
+	begin_synced(&b);
+	give(&b, EV_DOWN, &f);
+	expect(&b, "slow-down", NE_OK, "it is tried again in", "goes on by itself");
+	test_sql(&b.db, "INSERT INTO t VALUES(1, 0, 0)");
+	happen(&b, EV_LOCAL);
+	assert_null(find(&b, FRAME_SET));
+	b.mono_ms += 3000;
+	happen(&b, EV_TICK);
+	assert_null(trouble(&b, "slow-down"));
+	assert_non_null(find(&b, FRAME_SET));
+	end(&b);
+}
+
 /* Sets that only people can make acceptable: told until one is taken. */
 static void test_refused_sets(void **state)
 {
@@ -359,6 +378,7 @@ int main(void)
 		cmocka_unit_test(test_a_held_lock),
 		cmocka_unit_test(test_a_held_lock_while_others_change),
 		cmocka_unit_test(test_a_silent_server),
+		cmocka_unit_test(test_a_server_that_is_busy),
 		cmocka_unit_test(test_refused_sets),
 		cmocka_unit_test(test_refused_tables),
 		cmocka_unit_test(test_a_copy_gets_a_new_site),

@@ -41,7 +41,7 @@ struct run {
 	struct store *store;
 	struct ingest *in;
 	struct out_messages out;
-	uint64_t random, mono_ms, frames;
+	uint64_t random, server_random, mono_ms, frames;
 	bool lossy;
 	struct err e;
 };
@@ -288,13 +288,14 @@ static void begin(struct run *r, uint64_t seed)
 	struct track_options o = {.priority = 5};
 
 	memset(r, 0, sizeof *r);
-	r->random = seed * 7919;
+	r->random = r->server_random = seed * 7919;
 	r->lossy = true;
 	testing_dir("neap-pair", r->dir, sizeof r->dir);
 	snprintf(r->store_path, sizeof r->store_path, "%s/store.db", r->dir);
 	sc.path = r->store_path;
 	ok(r, store_open(&r->store, &sc, &r->e));
-	struct ingest_config ic = {.store = r->store, .random = draw, .random_ctx = &r->random};
+	struct ingest_config ic = {
+		.store = r->store, .random = draw, .random_ctx = &r->server_random};
 	ok(r, ingest_open(&r->in, &ic, wall_ms(), &r->e));
 	for (unsigned i = 0; i < DEVICES; i++) {
 		struct dev *d = &r->d[i];
