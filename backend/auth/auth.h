@@ -81,14 +81,15 @@ NEAP_CHECK int auth_device_enrol(struct auth *a, const char *user, const char *d
 
 struct auth_key {
 	uint32_t epoch; /* kid */
+	bool ended;	/* with the store before: only to tell who still seals under it */
 	struct key key;
 };
 
 /*
  * The message key of a device (up and down), or a user's group key (changes and head), at `epoch`,
  * 0 meaning the current one: seal with that. The epoch before it is still good for opening until
- * the next. NE_NOT_FOUND (no such user or device), NE_AUTH (revoked, disabled, epoch not valid),
- * NE_DISK.
+ * the next, unless it ended with another store (`ended`). NE_NOT_FOUND (no such user or device),
+ * NE_AUTH (revoked, disabled, epoch not valid), NE_DISK.
  */
 NEAP_CHECK int auth_device_key(struct auth *a, const char *user, const char *device, uint32_t epoch,
 			       struct auth_key *out, struct err *e);
@@ -113,8 +114,8 @@ NEAP_CHECK int auth_each_void(struct auth *a, auth_void_fn fn, void *ctx, struct
 
 /*
  * To be called after the store has taken its term. `previous_term`: the newest one in it before, 0
- * if none. A store other than the last time, or one that is behind, begins a new group epoch for
- * every user (K2). NE_DISK, NE_BUSY.
+ * if none. A store other than the last time, or one that is behind, begins a new epoch for every
+ * group and device (K2): what was recorded before is no message to it. NE_DISK, NE_BUSY.
  */
 NEAP_CHECK int auth_store_opened(struct auth *a, uint64_t store_id, uint64_t previous_term,
 				 uint64_t term, struct err *e);

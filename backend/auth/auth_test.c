@@ -352,7 +352,7 @@ static void a_restored_auth_db_revives_nobody(void **state)
 	assert_int_equal(testing_refresh(&t, out.refresh, &out), 0);
 }
 
-static void another_store_begins_new_group_epochs(void **state)
+static void another_store_begins_new_epochs(void **state)
 {
 	struct auth_session s;
 	struct auth_key k, now;
@@ -371,7 +371,9 @@ static void another_store_begins_new_group_epochs(void **state)
 	assert_int_equal(auth_group_key(t.auth, "anna", 0, &now, &e), 0);
 	assert_true(now.epoch > k.epoch);
 	assert_int_equal(auth_device_key(t.auth, "anna", "d1", 0, &k, &e), 0);
-	assert_int_equal(k.epoch, s.message.epoch);
+	assert_true(k.epoch > s.message.epoch && !k.ended);
+	/* Two stores ago: nothing. */
+	assert_int_equal(auth_device_key(t.auth, "anna", "d1", s.message.epoch, &k, &e), NE_AUTH);
 }
 
 static void a_new_master_key_moves_all_epochs(void **state)
@@ -457,7 +459,7 @@ int main(void)
 		T(a_new_password_voids_all),
 		T(removed_users_leave_no_epoch_behind),
 		T(a_restored_auth_db_revives_nobody),
-		T(another_store_begins_new_group_epochs),
+		T(another_store_begins_new_epochs),
 		T(a_new_master_key_moves_all_epochs),
 		T(open_refuses_secrets_that_others_may_read),
 		T(names_and_passwords_are_checked),

@@ -77,6 +77,19 @@ int epoch_move_groups(struct auth *a, struct err *e)
 	return auth_touch(a, e);
 }
 
+/*
+ * What devices sealed before is not for this store: recorded sets would be new to it. The epoch
+ * that ended is kept below zero, so that who still uses it can be told.
+ */
+static int epoch_end_devices(struct auth *a, struct err *e)
+{
+	int64_t last, next;
+
+	TRY(db_int(a->db, "SELECT coalesce(max(epoch), 0) FROM devices", 0, &last, e));
+	TRY(epoch_next(a, last, &next, e));
+	return sql_do(a->db, e, "UPDATE devices SET prev = -epoch, epoch = ?1", "i", next);
+}
+
 int epoch_end_before(struct auth *a, uint32_t master, struct err *e)
 {
 	int64_t next;
@@ -100,6 +113,8 @@ int auth_store_opened(struct auth *a, uint64_t store_id, uint64_t previous_term,
 			 (int64_t)store_id, (int64_t)previous_term);
 	/* Another store, or one whose newest term is not the one we saw it take: it was put back.
 	 */
+	if (!rc && !same)
+		rc = epoch_end_devices(a, e);
 	if (!rc && !same)
 		rc = epoch_move_groups(a, e);
 	if (!rc)

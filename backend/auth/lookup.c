@@ -87,7 +87,7 @@ static int know_master(struct auth *a, struct err *e)
 		       (long long)known);
 }
 
-/* device "" for the group's. *prev is 0 where there is none. */
+/* device "" for the group's. *prev is 0 where there is none, and below it if it ended (epoch.c). */
 static int find_epoch(struct auth *a, const char *user, const char *device, int64_t *epoch,
 		      int64_t *prev, struct err *e)
 {
@@ -124,7 +124,8 @@ static int find_key(struct auth *a, const char *user, const char *device, uint32
 
 	TRY(find_epoch(a, user, device, &epoch, &prev, e));
 	TRY(know_master(a, e));
-	if (asked && asked != epoch && (!prev || asked != prev))
+	out->ended = asked && asked != epoch && asked == -prev;
+	if (asked && asked != epoch && (!prev || asked != prev) && !out->ended)
 		return err_set(e, NE_AUTH,
 			       "user \"%.64s\", device \"%.64s\": epoch %u is over or never was",
 			       user, device, asked);

@@ -44,10 +44,14 @@ static void open_one(struct worker *w, const struct up_message *m, struct buf *p
 {
 	struct openers *o = w->all;
 	struct err e = {0};
+	bool ended;
 
 	buf_clear(plain);
-	if (seals_open(w->seals, &m->user, &m->device, slice_of(m->bytes, m->len), plain, &e)) {
+	if (seals_open(w->seals, &m->user, &m->device, slice_of(m->bytes, m->len), plain, &ended,
+		       &e)) {
 		note_refused(o, m, &e);
+		if (ended) /* anything under its new key makes it ask for that */
+			publisher_busy(o->publisher, &m->user, &m->device);
 		return;
 	}
 	struct plain *p = malloc(sizeof *p + plain->len);

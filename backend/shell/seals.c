@@ -12,6 +12,7 @@ struct seal_entry {
 	enum seal_kind kind;
 	struct id user, peer;
 	uint32_t epoch;	   /* of an opener it is part of the key, of a sealer the current one */
+	bool ended;	   /* of an opener: its key did, with the store before */
 	uint64_t revision; /* of the accounts when it was last checked */
 	struct sealer *sealer;
 	struct opener *opener;
@@ -151,23 +152,33 @@ static int get(struct seals *s, enum seal_kind kind, const struct id *user, cons
 	}
 	if (!rc && !*out)
 		rc = make(s, kind, user, peer, &key, out, e);
-	if (!rc)
+	if (!rc) {
 		(*out)->revision = revision;
+		(*out)->ended = key.ended;
+	}
 	key_wipe(&key.key);
 	return rc;
 }
 
 int seals_open(struct seals *s, const struct id *user, const struct id *device, struct slice sealed,
-	       struct buf *out, struct err *e)
+	       struct buf *out, bool *ended, struct err *e)
 {
 	struct seal_entry *entry;
+	size_t before = out->len;
 	uint32_t epoch;
 
+	*ended = false;
 	TRY(seal_peek(sealed, &epoch, e));
 	if (epoch == 0)
 		return err_set(e, NE_MALFORMED, "epoch 0");
 	TRY(get(s, SEAL_UP, user, device, epoch, &entry, e));
-	return opener_open(entry->opener, sealed, out, e);
+	TRY(opener_open(entry->opener, sealed, out, e));
+	if (!entry->ended)
+		return NE_OK;
+	explicit_bzero(out->at + before, out->len - before);
+	out->len = before;
+	*ended = true;
+	return err_set(e, NE_AUTH, "epoch %u ended with the store before", epoch);
 }
 
 int seals_seal(struct seals *s, enum seal_kind kind, const struct id *user, const struct id *peer,

@@ -20,10 +20,11 @@ void seals_clear(struct seals *s);
 
 /*
  * Opens a message on the device's `up`, appending the plaintext. NE_MALFORMED, NE_AUTH (key,
- * revoked), NE_NOT_FOUND (no such user or device), NE_LIMIT, NE_MEMORY, NE_DISK.
+ * revoked), NE_NOT_FOUND (no such user or device), NE_LIMIT, NE_MEMORY, NE_DISK. *ended: NE_AUTH,
+ * and it is the device's, under a key that ended with the store before: to be told of its new one.
  */
 NEAP_CHECK int seals_open(struct seals *s, const struct id *user, const struct id *device,
-			  struct slice sealed, struct buf *out, struct err *e);
+			  struct slice sealed, struct buf *out, bool *ended, struct err *e);
 /* Seals under the current epoch: SEAL_DOWN under the device's key, the others under the group's. */
 NEAP_CHECK int seals_seal(struct seals *s, enum seal_kind kind, const struct id *user,
 			  const struct id *peer, struct slice plain, struct buf *out,

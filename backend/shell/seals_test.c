@@ -91,10 +91,12 @@ static void seal_up(const struct id *device, struct buf *out)
 	sealer_free(s);
 }
 
+static bool ended; /* by the last open_up */
+
 static int open_up(const struct id *device, const struct buf *sealed)
 {
 	struct buf plain = {.max = 1000};
-	int rc = seals_open(w.seals, &w.user, device, buf_slice(sealed), &plain, NULL);
+	int rc = seals_open(w.seals, &w.user, device, buf_slice(sealed), &plain, &ended, NULL);
 	if (!rc)
 		assert_true(slice_eq(buf_slice(&plain), slice_str("hello")));
 	buf_free(&plain);
@@ -151,6 +153,34 @@ static void a_revoked_device_is_refused_at_once(void **unused)
 	buf_free(&out);
 }
 
+/* What was sealed for another store is refused, and its device known for it; forgeries are not. */
+static void another_store_ends_the_keys_of_devices(void **unused)
+{
+	struct buf sealed = {.max = 1000}, now = {.max = 1000};
+
+	(void)unused;
+	assert_int_equal(auth_store_opened(w.auth, 11, 0, 100, NULL), NE_OK);
+	seal_up(&w.d1, &sealed);
+	assert_int_equal(auth_store_opened(w.auth, 11, 100, 101, NULL), NE_OK); /* the same */
+	assert_int_equal(open_up(&w.d1, &sealed), NE_OK);
+	assert_int_equal(auth_store_opened(w.auth, 11, 100, 102, NULL), NE_OK); /* put back */
+	assert_int_equal(open_up(&w.d1, &sealed), NE_AUTH);
+	assert_true(ended);
+	sealed.at[sealed.len - 1] ^= 1;
+	assert_int_equal(open_up(&w.d1, &sealed), NE_AUTH);
+	assert_false(ended);
+	sealed.at[sealed.len - 1] ^= 1;
+	seal_up(&w.d1, &now);
+	assert_int_equal(open_up(&w.d1, &now), NE_OK);
+	assert_false(ended);
+	assert_int_equal(auth_store_opened(w.auth, 12, 0, 103, NULL), NE_OK); /* a new one */
+	assert_int_equal(open_up(&w.d1, &now), NE_AUTH);
+	assert_true(ended);
+	assert_int_equal(open_up(&w.d1, &sealed), NE_AUTH);
+	buf_free(&sealed);
+	buf_free(&now);
+}
+
 static void more_devices_than_it_keeps(void **unused)
 {
 	struct seals *few;
@@ -165,8 +195,9 @@ static void more_devices_than_it_keeps(void **unused)
 		const struct id *device = i % 2 ? &d3 : &w.d1;
 		seal_up(device, &sealed);
 		buf_clear(&plain);
-		assert_int_equal(seals_open(few, &w.user, device, buf_slice(&sealed), &plain, &e),
-				 NE_OK);
+		assert_int_equal(
+			seals_open(few, &w.user, device, buf_slice(&sealed), &plain, &ended, &e),
+			NE_OK);
 	}
 	seals_free(few);
 	buf_free(&sealed);
@@ -178,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(opens_what_the_device_sealed_and_nothing_else),
 		cmocka_unit_test(a_revoked_device_is_refused_at_once),
+		cmocka_unit_test(another_store_ends_the_keys_of_devices),
 		cmocka_unit_test(more_devices_than_it_keeps),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

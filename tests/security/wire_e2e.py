@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Forged and old messages on the real wire (T14, T15, T17), and a search for secrets wherever they might lie (T29)."""
+"""Forged and old messages on the real wire (T14 to T17), and a search for secrets wherever they might lie (T29)."""
 
 import base64
 import json
@@ -154,6 +154,41 @@ class Wire(unittest.TestCase):
             me.publish(prefix + "/d2/up", me.seal("up", "carol", peer, mine, vectors("set")[0]))
         wait_for("both refused", lambda: stack.status()["messages"]["refused"] - before["messages"]["refused"] == 2)
         self.assertEqual(stack.status()["ingest"]["sets"], before["ingest"]["sets"])
+
+    def test_t16_recorded_sets_and_a_lost_store(self):
+        with Stack() as stack:
+            stack.add_user("dora")
+            d1, d2 = (tracked(stack, "dora", name, SETTINGS) for name in ("d1", "d2"))
+            prefix = grant(d1)["topic_prefix"]
+            broker = Hostile.backend(stack)
+            self.addCleanup(broker.close)
+            broker.subscribe("/".join(prefix.split("/")[:3]) + "/+/+/up")
+            d1.sql("INSERT INTO settings VALUES ('gone', 'long ago')")
+            for d in (d1, d2):
+                d.sync()
+            recorded = [m for topic, m in broker.got if topic == prefix + "/d1/up"]
+            self.assertGreater(len(recorded), 1)
+            d2.sql("DELETE FROM settings")
+            for d in (d2, d1, d2):
+                d.sync()
+            stack.kill_backend()
+            for file in (stack.dir / "stack" / "data").glob("store.db*"):
+                file.unlink()
+            stack.restart_backend()
+            me = Hostile.device(stack, d1)  # what a broker that was taken over can do for it
+            self.addCleanup(me.close)
+            before = stack.status()
+            for m in recorded:
+                me.publish(prefix + "/d1/up", m)
+            wait_for("all refused", lambda: stack.status()["messages"]["refused"] - before["messages"]["refused"] == len(recorded))
+            self.assertFalse(stack.has_table("settings"))
+            me.close()
+            # The devices get their new keys by themselves, and what they write arrives.
+            d1.sql("INSERT INTO settings VALUES ('new', '1')")
+            for d in (d1, d2, d1):
+                d.sync()
+                self.assertEqual(d.sql("SELECT name FROM settings"), [("new",)])
+            self.assertEqual(stack.sql("SELECT name FROM settings"), [("new",)])
 
     def test_t17_an_old_head_and_a_frozen_broker(self):
         stack = self.stack
