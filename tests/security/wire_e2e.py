@@ -185,9 +185,11 @@ class Wire(unittest.TestCase):
             me.close()
             # The devices get their new keys by themselves, and what they write arrives.
             d1.sql("INSERT INTO settings VALUES ('new', '1')")
-            for d in (d1, d2, d1):
-                d.sync()
-                self.assertEqual(d.sql("SELECT name FROM settings"), [("new",)])
+            for d in (d1, d2):
+                d.start()
+            for d in (d1, d2):
+                wait_for("the new row alone", lambda: d.sql("SELECT name FROM settings") == [("new",)], 40)
+                wait_for("nothing pending", lambda: d.status()["pending_rows"] == 0, 40)
             self.assertEqual(stack.sql("SELECT name FROM settings"), [("new",)])
 
     def test_t17_an_old_head_and_a_frozen_broker(self):
