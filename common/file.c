@@ -212,6 +212,22 @@ int file_mkdir(const char *path, struct err *e)
 	return 0;
 }
 
+int file_follow_folder(const char *path, struct err *e)
+{
+	const char *slash = strrchr(path, '/');
+	char folder[PATH_LEN];
+	struct stat st;
+
+	if (geteuid() != 0)
+		return 0;
+	TRY(check_length(path, e));
+	snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
+		 slash ? path : ".");
+	if (stat(folder, &st) || lchown(path, st.st_uid, st.st_gid))
+		return failed(e, "give to its folder's owner", path);
+	return 0;
+}
+
 void secret_free(struct buf *b)
 {
 	if (b->at)

@@ -43,6 +43,9 @@ NEAP_CHECK int file_check_secret(const char *path, struct err *e);
 /* Makes a folder of mode 0700; NE_EXISTS if there is something of that name. */
 NEAP_CHECK int file_mkdir(const char *path, struct err *e);
 
+/* A file that root just made goes to the owner of its folder; others' are so already. NE_DISK. */
+NEAP_CHECK int file_follow_folder(const char *path, struct err *e);
+
 /* Makes the name of `path` in its folder durable. NE_DISK. */
 NEAP_CHECK int file_sync_folder(const char *path, struct err *e);
 

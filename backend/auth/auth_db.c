@@ -172,7 +172,7 @@ static int create_file(const char *path, struct err *e)
 {
 	int rc = file_create(path, slice_of(NULL, 0), FILE_SECRET, e);
 
-	return rc == NE_EXISTS ? file_check_secret(path, e) : rc;
+	return rc == NE_EXISTS ? file_check_secret(path, e) : rc ? rc : file_follow_folder(path, e);
 }
 
 static int check_version(struct auth *a, struct err *e)

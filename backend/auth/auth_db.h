@@ -28,7 +28,7 @@ struct auth {
 	/* Replaced when the folder changed: used under keys_lock, which is taken last. */
 	struct keyring *keys;
 	pthread_rwlock_t keys_lock;
-	const char *signs; /* kid, of `keys`: what the trail was told last */
+	char signs[64]; /* kid: what the trail was told last */
 	int64_t (*now_s)(void *ctx);
 	void *now_ctx;
 

@@ -24,17 +24,13 @@ static int path_of(char out[static PATH_LEN], const char *folder, const char *na
 }
 
 /* Root makes keys for the user that the folder belongs to: neapd, or the broker. */
-static int create(const char *folder, const char *path, struct slice content, enum file_mode mode,
-		  struct err *e)
+static int create(const char *path, struct slice content, enum file_mode mode, struct err *e)
 {
-	struct stat st;
-
 	TRY(file_create(path, content, mode, e));
-	if (geteuid() != 0 || (!stat(folder, &st) && !lchown(path, st.st_uid, st.st_gid)))
-		return 0;
-	unlink(path);
-	return err_set(e, NE_DISK, "cannot give \"%s\" to its folder's owner: %s", path,
-		       strerror(errno));
+	int rc = file_follow_folder(path, e);
+	if (rc)
+		unlink(path);
+	return rc;
 }
 
 static int write_random(const char *folder, const char *name, struct err *e)
@@ -45,7 +41,7 @@ static int write_random(const char *folder, const char *name, struct err *e)
 	TRY(path_of(path, folder, name, e));
 	if (RAND_bytes(secret, sizeof secret) != 1)
 		return err_set(e, NE_INTERNAL, "no random bytes for \"%s\"", path);
-	int rc = create(folder, path, slice_of(secret, sizeof secret), FILE_SECRET, e);
+	int rc = create(path, slice_of(secret, sizeof secret), FILE_SECRET, e);
 	OPENSSL_cleanse(secret, sizeof secret);
 	return rc;
 }
@@ -90,9 +86,9 @@ int keyring_add_token(const char *keys, const char *token_keys, int64_t from_s, 
 		rc = public_path(public, token_keys, jwt_signer_kid(signer), e);
 	/* The public half first: a token must never be out before the broker can check it. */
 	if (!rc)
-		rc = create(token_keys, public, buf_slice(&pub), FILE_PUBLIC, e);
+		rc = create(public, buf_slice(&pub), FILE_PUBLIC, e);
 	if (!rc)
-		rc = create(keys, path, buf_slice(&priv), FILE_SECRET, e);
+		rc = create(path, buf_slice(&priv), FILE_SECRET, e);
 	jwt_signer_free(signer);
 	secret_free(&priv);
 	buf_free(&pub);

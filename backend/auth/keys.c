@@ -77,7 +77,6 @@ int keys_reload(struct auth *a, bool tell, struct err *e)
 		tell_difference(old, fresh, "removed");
 	}
 	a->keys = fresh;
-	a->signs = NULL;
 	pthread_rwlock_unlock(&a->keys_lock);
 	keyring_close(old);
 	return 0;
@@ -102,9 +101,9 @@ static void tell_signer(struct auth *a)
 	pthread_rwlock_wrlock(&a->keys_lock);
 	size_t i = keyring_signs(a->keys, auth_now(a));
 	const char *kid = jwt_signer_kid(a->keys->token[i].signer);
-	if (!a->signs || strcmp(a->signs, kid) != 0)
+	if (strcmp(a->signs, kid) != 0)
 		log_line(LOG_INFO, "token_key_signs", "kid=%s", kid);
-	a->signs = kid;
+	snprintf(a->signs, sizeof a->signs, "%s", kid);
 	pthread_rwlock_unlock(&a->keys_lock);
 }
 

@@ -291,6 +291,8 @@ int revoke_replay(struct auth *a, struct err *e)
 
 	log_path(a, path);
 	int rc = file_create(path, slice_of(NULL, 0), FILE_SECRET, e);
+	if (!rc)
+		rc = file_follow_folder(path, e);
 	if (rc && rc != NE_EXISTS)
 		return rc;
 	TRY(file_check_secret(path, e));

@@ -226,6 +226,10 @@ static int give_to_broker(const struct setup *s, struct err *e)
 		return 0;
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		TRY(give(s, names[i], to, e));
+	/* On its way to its folder it passes this one; all others in it stay closed to it. */
+	if (chmod(s->dir, 0711))
+		return err_set(e, NE_DISK, "cannot open \"%s\" for user \"%s\" to pass", s->dir,
+			       to->pw_name);
 	return 0;
 }
 
