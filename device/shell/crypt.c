@@ -132,30 +132,35 @@ static int origin_opener(struct crypt *c, const struct id *id, struct opener **o
 	return NE_OK;
 }
 
+static enum crypt_epoch compare(uint32_t epoch, uint32_t known)
+{
+	return epoch == known ? CRYPT_SAME : epoch > known ? CRYPT_NEWER : CRYPT_OLDER;
+}
+
 int crypt_open(struct crypt *c, const struct topic *topic, struct slice sealed, struct buf *out,
-	       bool *newer, struct err *e)
+	       enum crypt_epoch *epoch, struct err *e)
 {
 	struct opener *opener;
-	uint32_t epoch;
+	uint32_t named;
 
 	buf_clear(out);
-	*newer = false;
-	TRY(seal_peek(sealed, &epoch, e));
+	*epoch = CRYPT_SAME;
+	TRY(seal_peek(sealed, &named, e));
 	if (strcmp(topic->user.at, c->user.at) != 0)
 		return err_set(e, NE_AUTH, "a message of another user");
 	switch (topic->kind) {
 	case TOPIC_DOWN:
 		if (strcmp(topic->peer.at, c->device.at) != 0)
 			return err_set(e, NE_AUTH, "a message of another device");
-		*newer = epoch > c->message_epoch;
+		*epoch = compare(named, c->message_epoch);
 		opener = c->down;
 		break;
 	case TOPIC_HEAD:
-		*newer = epoch > c->group_epoch;
+		*epoch = compare(named, c->group_epoch);
 		opener = c->head;
 		break;
 	case TOPIC_CHANGES:
-		*newer = epoch > c->group_epoch;
+		*epoch = compare(named, c->group_epoch);
 		TRY(origin_opener(c, &topic->peer, &opener, e));
 		break;
 	default:

@@ -22,12 +22,15 @@ NEAP_CHECK int crypt_set_group(struct crypt *c, const struct key *key, uint32_t 
 
 /* Replaces `out` by the sealed frame. NE_LIMIT, NE_INTERNAL. */
 NEAP_CHECK int crypt_seal(struct crypt *c, struct slice plain, struct buf *out, struct err *e);
+/* The epoch of a message against the one known. */
+enum crypt_epoch { CRYPT_SAME, CRYPT_OLDER, CRYPT_NEWER };
+
 /*
- * Replaces `out` by the plaintext of a message that came on `topic`. NE_MALFORMED, NE_AUTH;
- * *newer tells that its epoch is above the one known.
+ * Replaces `out` by the plaintext of a message that came on `topic`. NE_MALFORMED, NE_AUTH; *epoch
+ * is CRYPT_SAME where the message does not say which.
  */
 NEAP_CHECK int crypt_open(struct crypt *c, const struct topic *topic, struct slice sealed,
-			  struct buf *out, bool *newer, struct err *e);
+			  struct buf *out, enum crypt_epoch *epoch, struct err *e);
 
 /* For sealers and engine: the kernel's random bytes; aborts if there are none. */
 void crypt_random(void *ctx, void *out, size_t len);

@@ -228,6 +228,7 @@ struct link_view node_view(const struct node *n)
 		.blocked = n->trouble.code,
 		.blocked_text = n->trouble.text,
 		.bad_messages = n->bad_messages,
+		.other_key = n->other_key,
 	};
 }
 

@@ -101,12 +101,18 @@ bool node_feed(struct node *n, struct event *ev)
 static bool feed_message(struct node *n, const struct letter *l)
 {
 	struct event ev = {0};
-	bool newer;
+	enum crypt_epoch epoch;
 
-	if (crypt_open(n->crypt, &l->topic, slice_of(l->bytes, l->len), &n->plain, &newer, NULL)) {
-		n->bad_messages++;
-		if (newer)
-			node_link_unknown_key(n, l->topic.kind != TOPIC_DOWN);
+	if (crypt_open(n->crypt, &l->topic, slice_of(l->bytes, l->len), &n->plain, &epoch, NULL)) {
+		bool group = l->topic.kind != TOPIC_DOWN;
+
+		/* The group's key changes while messages are on their way: that is no fault. */
+		if (group && epoch != CRYPT_SAME)
+			n->other_key++;
+		else
+			n->bad_messages++;
+		if (epoch == CRYPT_NEWER)
+			node_link_unknown_key(n, group);
 		return true;
 	}
 	ev.frame = buf_slice(&n->plain);

@@ -92,6 +92,7 @@ struct node {
 	uint64_t progress_ms; /* mono: when to report progress */
 	struct buf plain, sealed;
 	uint64_t bad_messages;
+	uint64_t other_key; /* messages to all, under another group key than the one known */
 };
 
 void node_say(struct node *n, const char *fmt, ...) NEAP_PRINTF(2, 3);

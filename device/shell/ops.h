@@ -36,7 +36,8 @@ struct link_view {
 	const char *blocked_text;
 	bool rival;	       /* connections were taken over, not long ago */
 	uint64_t rival_ms;     /* since then */
-	uint64_t bad_messages; /* that did not open: forged, damaged, or in another key */
+	uint64_t bad_messages; /* that did not open: forged or damaged */
+	uint64_t other_key;    /* in a group key that is not known yet, or not any more */
 };
 
 /* The answer to "rejected". NE_MALFORMED for its members, NE_NOT_FOUND for an id. */

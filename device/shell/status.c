@@ -214,7 +214,7 @@ int ops_status(struct engine *en, const char *db, const struct link_view *view, 
 	*out = json_pack(
 		"{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
 		"s:I, s:I, s:I,"
-		" s:s, s:I, s:o, s:o, s:s, s:b, s:I, s:I, s:I}",
+		" s:s, s:I, s:I, s:o, s:o, s:s, s:b, s:I, s:I, s:I}",
 		"database", db, "user", engine_devdb(en)->user.at, "device",
 		engine_devdb(en)->device.at, "state", state_of(&r), "reason", reason ? reason : "",
 		"next_step", r.n ? r.at[0].next_step : "", "pending_rows",
@@ -225,9 +225,10 @@ int ops_status(struct engine *en, const char *db, const struct link_view *view, 
 		(json_int_t)s.inflight_sets, "parked_rows", (json_int_t)s.parked_rows,
 		"rejected_rows", (json_int_t)s.rejected_rows, "problem",
 		s.problem ? ne_name(s.problem) : "", "bad_messages",
-		(json_int_t)(s.bad_frames + (view ? view->bad_messages : 0)), "tables", tables,
-		"troubles", troubles, "connection", r.connection, "pending_bytes_estimated",
-		s.pending_estimated, "dropped_rows", (json_int_t)s.dropped_rows, "conflict_rows",
+		(json_int_t)(s.bad_frames + (view ? view->bad_messages : 0)), "other_key_messages",
+		(json_int_t)(view ? view->other_key : 0), "tables", tables, "troubles", troubles,
+		"connection", r.connection, "pending_bytes_estimated", s.pending_estimated,
+		"dropped_rows", (json_int_t)s.dropped_rows, "conflict_rows",
 		(json_int_t)s.conflict_rows, "clock_offset_ms", (json_int_t)s.clock_offset_ms);
 	return *out ? NE_OK : err_set(e, NE_MEMORY, "out of memory");
 }

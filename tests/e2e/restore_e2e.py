@@ -96,7 +96,8 @@ class Restore(unittest.TestCase):
         server = lambda: self.stack.sql("SELECT name, value FROM settings WHERE user_id = 'site' ORDER BY name")
         for d in devices:
             wait_for(f"{d.name} to be equal", lambda: d.sql("SELECT name, value FROM settings ORDER BY name") == server(), 30)
-            self.assertEqual(d.status()["pending_rows"], 0)
+            status = d.status()
+            self.assertEqual((status["pending_rows"], status["bad_messages"]), (0, 0))
 
     def lost_and_found(self, with_backup):
         d1, d2, sleeper = (self.a_device(name) for name in ("d1", "d2", "d3"))
