@@ -79,13 +79,13 @@ class Secure(Stack):
         before = len(self.broker_events("token_keys_loaded")) + len(self.broker_events("token_key_unusable"))
         os.kill(self.pid("BROKER_PID"), signal.SIGHUP)
         wait_for("the broker to have read its keys again",
-                 lambda: len(self.broker_events("token_keys_loaded")) + len(self.broker_events("token_key_unusable")) > before, 5)
+                 lambda: len(self.broker_events("token_keys_loaded")) + len(self.broker_events("token_key_unusable")) > before, 60)
 
     def new_broker_alone(self):
         """Kills the broker and starts another, without waiting for a backend."""
         pid = self.pid("BROKER_PID")
         os.kill(pid, signal.SIGKILL)
-        wait_for("the broker's end", lambda: not Path(f"/proc/{pid}").exists() or Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] == "Z", 5)
+        wait_for("the broker's end", lambda: not Path(f"/proc/{pid}").exists() or Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] == "Z", 60)
         with open(self.folder / "broker.log", "ab") as log:
             broker = subprocess.Popen(["/usr/sbin/mosquitto", "-c", str(self.folder / "broker" / "mosquitto.conf")],
                                       stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
