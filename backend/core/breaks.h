@@ -25,6 +25,7 @@ struct ingest_break {
 	bool no_gc_base;   /* P7: a full pull's base does not matter */
 	bool any_stamp;	   /* M1: stamps however far ahead are let in */
 	bool no_compare;   /* J3: an identity is a duplicate, whatever its content */
+	bool no_leaving;   /* J4: what an operator deletes, or gives another user, is no change */
 	bool sql_by_clock; /* J4: an operator's write is stamped by the clock alone */
 	bool no_unique;	   /* J2: UNIQUE constraints that devices declared are not looked at */
 	bool sum_above;	   /* J6: rows newer than the cursor asked about are summed, too */

@@ -207,7 +207,7 @@ static int touched_row(struct server_sql *q, struct user_state *us, const struct
 	TRY(store_values_get(s->store, &us->u, t->table, t->key, &q->row, vals, &there, e));
 	bool existed = row.st.known;
 	bool whole = there && (t->exist || !row.st.alive);
-	if (!there && !row.st.alive)
+	if (!there && (!row.st.alive || s->in->c.broken.no_leaving))
 		return 0;
 	struct reg reg = next_reg(s, &row.st);
 	if (there)

@@ -240,12 +240,15 @@ static void publish(struct world *w, const struct out_message *m)
 static void step(struct world *w, const struct in_event *ev, size_t n)
 {
 	struct sim_backend *b = &w->backend;
+	struct added_values was;
 	struct err e = {0};
 
 	sim_clock(w, NULL);
 	w->totals->batches++;
+	added_note(w, ev, n, &was);
 	int rc = ingest_step(b->in, w->now_ms, ev, n, &b->out, &e);
 	struct memimage *image = memvfs_failed();
+	added_check(w, &was, !rc && !image);
 	if (image) {
 		sim_fault(w, FAULT_BACKEND_AT_WRITE);
 		sim_trace(w, "backend dies at a write");

@@ -55,6 +55,7 @@ static const struct {
 	{"no_park", AT(engine_break, no_park), 0},
 	{"sum_marked", AT(engine_break, sum_marked), 0},
 	{"sum_above", 0, AT(ingest_break, sum_above)},
+	{"no_leaving", 0, AT(ingest_break, no_leaving)},
 	{"sql_by_clock", 0, AT(ingest_break, sql_by_clock)},
 	{"no_unique", 0, AT(ingest_break, no_unique)},
 	{"no_report", AT(engine_break, no_report), 0},

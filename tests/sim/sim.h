@@ -12,7 +12,8 @@
  *   app.c      apps that write plain SQL on a device's file; app_sql.c, app_append.c: their
  *              statements; app_schema.c: their new versions; schema.c: their tables
  *   operator.c plain SQL on the server's store
- *   watch.c    what must hold after every step; check.c: once all is healed
+ *   watch.c    what must hold after every step, watch_added.c: of the backend with old apps;
+ *              check.c: once all is healed
  */
 #ifndef NEAP_SIM_H
 #define NEAP_SIM_H
@@ -478,6 +479,16 @@ void watch_backend(struct world *w, const struct in_event *ev, size_t n);
 /* After every step of a device, and of a backend that starts again on its own store. */
 void check_device_moves(struct sim_device *d);
 void check_acked(struct world *w);
+
+/* watch_added.c */
+struct added_values {
+	sqlite3 *db;
+	uint32_t tables; /* looked at; bits */
+};
+/* Keeps the values of added columns that the backend's step must leave as they are. */
+void added_note(struct world *w, const struct in_event *ev, size_t n, struct added_values *was);
+/* Compares them if the step was done, and forgets them. */
+void added_check(struct world *w, struct added_values *was, bool stepped);
 
 /* check.c */
 void check_all(struct world *w);
