@@ -12,6 +12,7 @@ enum {
 	INBOX_FRAMES = 1024,
 	INBOX_BYTES = 16 * 1024 * 1024,
 	BATCH_FRAMES = 256,
+	BATCH_LEAST = 2,
 	BATCH_BYTES = 8 * 1024 * 1024,
 	EVENTS_MAX = BATCH_FRAMES + 3,
 	LOOK_MS = 50,  /* how often others' writes are looked for */
@@ -28,8 +29,8 @@ struct committer {
 
 	pthread_mutex_t lock;
 	pthread_cond_t more, less;
-	struct plain *head, **tail;
-	size_t n, bytes;
+	struct queue *inbox;
+	size_t frames_max; /* of a transaction, so that it takes no longer than WORK_MS */
 	bool stop, broker, tick;
 	struct committer_look look;
 	/* Refusals and slowed messages told of, and when the next may be. */
@@ -38,7 +39,7 @@ struct committer {
 
 /* What one transaction takes. */
 struct batch {
-	struct plain *frames; /* owned */
+	struct up_message *frames; /* owned */
 	size_t n;
 	struct in_event ev[EVENTS_MAX];
 };
@@ -51,27 +52,27 @@ static void batch_event(struct batch *b, enum in_type type)
 /* Moves frames from the inbox. The lock is held. */
 static void take_frames(struct committer *c, struct batch *b)
 {
-	size_t bytes = 0;
-	struct plain **tail = &b->frames;
+	struct up_message **tail = &b->frames, *m;
 
-	while (c->head && b->n < EVENTS_MAX &&
-	       (bytes == 0 || c->head->len <= BATCH_BYTES - bytes)) {
-		struct plain *p = c->head;
-		c->head = p->next;
-		c->n--;
-		c->bytes -= p->len;
-		bytes += p->len;
-		p->next = NULL;
-		*tail = p;
-		tail = &p->next;
-		b->ev[b->n++] = (struct in_event){IN_FRAME, p->user.at, p->device.at,
-						  slice_of(p->bytes, p->len)};
-		if (bytes >= BATCH_BYTES)
+	for (size_t n = 0, bytes = 0; n < c->frames_max && bytes < BATCH_BYTES; n++) {
+		m = queue_take(c->inbox);
+		if (!m)
 			break;
+		bytes += m->len;
+		*tail = m;
+		tail = &m->next;
+		b->ev[b->n++] = (struct in_event){IN_FRAME, m->user.at, m->device.at,
+						  slice_of(m->bytes, m->len)};
 	}
-	if (!c->head)
-		c->tail = &c->head;
 	pthread_cond_broadcast(&c->less);
+}
+
+static bool any_waits(const struct committer *c)
+{
+	struct queue_depth depth;
+
+	queue_look(c->inbox, &depth);
+	return depth.messages > 0;
 }
 
 /* Waits at most LOOK_MS for something to do; false once stopped and empty. */
@@ -82,10 +83,10 @@ static bool collect(struct committer *c, struct batch *b)
 	b->n = 0;
 	b->frames = NULL;
 	pthread_mutex_lock(&c->lock);
-	while (!c->head && !c->broker && !c->tick && !c->stop)
+	while (!any_waits(c) && !c->broker && !c->tick && !c->stop)
 		if (pthread_cond_timedwait(&c->more, &c->lock, &until))
 			break;
-	bool go_on = !c->stop || c->head;
+	bool go_on = !c->stop || any_waits(c);
 	if (c->broker)
 		batch_event(b, IN_BROKER);
 	if (c->tick)
@@ -98,7 +99,7 @@ static bool collect(struct committer *c, struct batch *b)
 
 static void batch_free(struct batch *b)
 {
-	for (struct plain *p = b->frames, *next; p; p = next) {
+	for (struct up_message *p = b->frames, *next; p; p = next) {
 		next = p->next;
 		free(p);
 	}
@@ -244,14 +245,25 @@ static void copy_stats(struct committer *c)
 			 (unsigned long long)repaired);
 }
 
+/* Who comes next waits for the whole transaction: heavy frames make it smaller. */
+static void choose_size(struct committer *c, uint64_t took_ms, size_t frames)
+{
+	if (took_ms > WORK_MS && c->frames_max > BATCH_LEAST)
+		c->frames_max /= 2;
+	else if (took_ms < WORK_MS / 2 && frames >= c->frames_max && c->frames_max < BATCH_FRAMES)
+		c->frames_max *= 2;
+}
+
 static int run(struct committer *c, struct batch *b, struct err *e)
 {
 	uint64_t free_since = mono_ms();
 
 	while (collect(c, b)) {
-		int rc = b->n < EVENTS_MAX ? look_for_others(c, b, e) : NE_OK;
+		int rc = look_for_others(c, b, e);
+		uint64_t began = mono_ms();
 		if (!rc && b->n)
 			rc = commit(c, b, e);
+		choose_size(c, mono_ms() - began, b->n);
 		bool worked = b->n > 0;
 		batch_free(b);
 		if (rc)
@@ -301,7 +313,11 @@ int committer_start(struct committer **out, const struct committer_config *confi
 	if (!c)
 		return err_set(e, NE_MEMORY, "out of memory");
 	c->config = *config;
-	c->tail = &c->head;
+	c->frames_max = BATCH_FRAMES;
+	if (queue_new(&c->inbox, INBOX_FRAMES, INBOX_BYTES)) {
+		free(c);
+		return err_set(e, NE_MEMORY, "out of memory");
+	}
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -309,6 +325,7 @@ int committer_start(struct committer **out, const struct committer_config *confi
 	pthread_cond_init(&c->less, NULL);
 	pthread_condattr_destroy(&attr);
 	if (pthread_create(&c->thread, NULL, committer_thread, c)) {
+		queue_free(c->inbox);
 		free(c);
 		return err_set(e, NE_MEMORY, "no thread for the committer");
 	}
@@ -332,32 +349,25 @@ void committer_free(struct committer *c)
 {
 	if (!c)
 		return;
-	for (struct plain *p = c->head, *next; p; p = next) {
-		next = p->next;
-		free(p);
-	}
+	queue_free(c->inbox);
 	pthread_cond_destroy(&c->more);
 	pthread_cond_destroy(&c->less);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
 
-void committer_give(struct committer *c, struct plain *p)
+void committer_give(struct committer *c, struct up_message *p)
 {
+	bool taken = false;
+
 	pthread_mutex_lock(&c->lock);
-	while (!c->stop && (c->n >= INBOX_FRAMES || p->len > INBOX_BYTES - c->bytes))
+	while (!c->stop && !(taken = queue_push(c->inbox, p)))
 		pthread_cond_wait(&c->less, &c->lock);
-	if (!c->stop) {
-		p->next = NULL;
-		*c->tail = p;
-		c->tail = &p->next;
-		c->n++;
-		c->bytes += p->len;
+	if (taken)
 		pthread_cond_signal(&c->more);
-		p = NULL;
-	}
 	pthread_mutex_unlock(&c->lock);
-	free(p);
+	if (!taken)
+		free(p);
 }
 
 void committer_broker(struct committer *c)
@@ -378,9 +388,12 @@ void committer_tick(struct committer *c)
 
 void committer_look(struct committer *c, struct committer_look *out)
 {
+	struct queue_depth depth;
+
 	pthread_mutex_lock(&c->lock);
 	*out = c->look;
-	out->waiting = c->n;
-	out->waiting_bytes = c->bytes;
+	queue_look(c->inbox, &depth);
+	out->waiting = depth.messages;
+	out->waiting_bytes = depth.bytes;
 	pthread_mutex_unlock(&c->lock);
 }

@@ -1,6 +1,7 @@
 /*
- * The one thread that writes the data store: takes all opened frames that
- * wait, up to a bound, as one transaction (group commit), hands what came out
+ * The one thread that writes the data store: takes the opened frames that
+ * wait, by turns among users, as one transaction (group commit) that is to take
+ * no more than 90 ms, hands what came out
  * to the publisher, and leaves the write lock free for 10 ms in every 100.
  */
 #ifndef NEAP_BACKEND_SHELL_COMMITTER_H
@@ -8,14 +9,7 @@
 
 #include "backend/core/ingest.h"
 #include "backend/shell/publisher.h"
-
-/* An opened frame. Freed with free(). */
-struct plain {
-	struct plain *next;
-	struct id user, device;
-	size_t len;
-	uint8_t bytes[];
-};
+#include "backend/shell/queue.h"
 
 struct committer_config {
 	struct store *store;
@@ -37,8 +31,11 @@ NEAP_CHECK int committer_start(struct committer **out, const struct committer_co
 void committer_stop(struct committer *c);
 void committer_free(struct committer *c);
 
-/* Takes the frame; waits while the inbox is full. Freed and forgotten once the committer stops. */
-void committer_give(struct committer *c, struct plain *p);
+/*
+ * Takes an opened frame; waits while the inbox is full, or a quarter of it its user's while others
+ * wait. Freed and forgotten once the committer stops.
+ */
+void committer_give(struct committer *c, struct up_message *p);
 /* The broker does not know our session: heads are published again. */
 void committer_broker(struct committer *c);
 void committer_tick(struct committer *c);

@@ -99,7 +99,7 @@ static int tear_down(void **unused)
 }
 
 /* A hello is answered, so that the publisher has work, too. */
-static struct plain *hello(unsigned giver, uint64_t nonce)
+static struct up_message *hello(unsigned giver, uint64_t nonce)
 {
 	struct frame f = {.type = FRAME_HELLO};
 	struct buf b = {.max = 256};
@@ -108,7 +108,7 @@ static struct plain *hello(unsigned giver, uint64_t nonce)
 	f.hello.site = giver + 1;
 	if (frame_encode(&f, &b, NULL))
 		abort();
-	struct plain *p = calloc(1, sizeof *p + b.len);
+	struct up_message *p = calloc(1, sizeof *p + b.len);
 	if (!p)
 		abort();
 	snprintf(p->user.at, sizeof p->user.at, "u%u", giver);

@@ -54,7 +54,7 @@ static void open_one(struct worker *w, const struct up_message *m, struct buf *p
 			publisher_busy(o->publisher, &m->user, &m->device);
 		return;
 	}
-	struct plain *p = malloc(sizeof *p + plain->len);
+	struct up_message *p = malloc(sizeof *p + plain->len);
 	if (!p)
 		return; /* as if the network had lost it */
 	p->next = NULL;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* A small message asks for as much work as a large one brings: a pull, a page. */
-enum { BUCKETS = 1024, QUANTUM = 16384, LEAST_COST = 4096 };
+enum { BUCKETS = 1024, QUANTUM = 4096, LEAST_COST = 4096 };
 
 /* What one user has waiting. Exists only while there is something. */
 struct lane {
@@ -159,6 +159,14 @@ static struct up_message *take(struct queue *q)
 		m->next = NULL;
 		return m;
 	}
+}
+
+struct up_message *queue_take(struct queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	struct up_message *m = q->depth.messages ? take(q) : NULL;
+	pthread_mutex_unlock(&q->lock);
+	return m;
 }
 
 struct up_message *queue_pop(struct queue *q)

@@ -1,5 +1,5 @@
 /*
- * The bounded queue between the broker link and an opener: one lane per user,
+ * The bounded queues between the broker link, an opener and the committer: one lane per user,
  * served by deficit round robin over bytes (Shreedhar & Varghese 1995; a message counts at least 4
  * KiB), so that one user's flood does not delay another's few messages (rule R4). Messages of one
  * user stay in order. Any thread may push, pop and close.
@@ -32,6 +32,8 @@ void queue_free(struct queue *q); /* with what is left in it; NULL is allowed */
  * holds a quarter of the queue while others wait.
  */
 NEAP_CHECK bool queue_push(struct queue *q, struct up_message *m);
+/* The next message, or NULL if there is none now. */
+struct up_message *queue_take(struct queue *q);
 /* Waits for a message; NULL once the queue is closed and empty. */
 struct up_message *queue_pop(struct queue *q);
 /* No more is taken; what is in it can still be popped. */
