@@ -119,6 +119,8 @@ struct f_verify {
 	struct slice from;   /* a key: behind it; empty: from the first on */
 	struct slice to;     /* a key: up to and with it; empty: to the last */
 	struct slice except; /* keys to be left out, at most LIMIT_EXCEPT: they are pending */
+	/* Values, one for each column of the shape: of rows where it has none; empty: all NULL. */
+	struct slice absent;
 };
 
 /* A write of this device that lost: a cell's, or the row's existence. */

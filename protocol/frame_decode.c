@@ -234,7 +234,8 @@ static int get_verify(struct reader *r, struct f_verify *f)
 {
 	const struct shape_id *shape;
 	size_t n;
-	TRY(want(r, VERIFY_FIELDS));
+	if (r->fields != VERIFY_FIELDS && r->fields != VERIFY_ABSENT_FIELDS)
+		return NE_MALFORMED;
 	TRY(get(r, &f->nonce));
 	TRY(get_position(r, &f->at));
 	TRY(get_ids(r, &shape, &n));
@@ -244,7 +245,11 @@ static int get_verify(struct reader *r, struct f_verify *f)
 	TRY(get_flag(r, &f->whole));
 	TRY(cbor_get_bytes(&r->in, &f->from));
 	TRY(cbor_get_bytes(&r->in, &f->to));
-	return cbor_get_bytes(&r->in, &f->except);
+	TRY(cbor_get_bytes(&r->in, &f->except));
+	if (r->fields == VERIFY_FIELDS)
+		return 0;
+	TRY(cbor_get_bytes(&r->in, &f->absent));
+	return f->absent.len ? 0 : NE_MALFORMED;
 }
 
 static int get_lost(struct reader *r, struct lost_value *l)

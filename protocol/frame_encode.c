@@ -120,14 +120,15 @@ static int put_declare(struct buf *out, const struct f_declare *f)
 
 static int put_verify(struct buf *out, const struct f_verify *f)
 {
-	TRY(open_frame(out, FRAME_VERIFY, VERIFY_FIELDS));
+	TRY(open_frame(out, FRAME_VERIFY, f->absent.len ? VERIFY_ABSENT_FIELDS : VERIFY_FIELDS));
 	TRY(put(out, f->nonce));
 	TRY(put_position(out, &f->at));
 	TRY(put_ids(out, &f->shape, 1));
 	TRY(put(out, f->whole));
 	TRY(cbor_put_bytes(out, f->from));
 	TRY(cbor_put_bytes(out, f->to));
-	return cbor_put_bytes(out, f->except);
+	TRY(cbor_put_bytes(out, f->except));
+	return f->absent.len ? cbor_put_bytes(out, f->absent) : 0;
 }
 
 static int put_lost(struct buf *out, const struct lost_value *l)

@@ -198,6 +198,8 @@ static inline void say_verify(struct buf *b, const struct f_verify *f)
 	say_bytes(b, "from", f->from);
 	say_bytes(b, "to", f->to);
 	say_bytes(b, "except", f->except);
+	if (f->absent.len)
+		say_bytes(b, "absent", f->absent);
 }
 
 static inline void say_up(struct buf *b, const struct frame *f)

@@ -1,11 +1,13 @@
 /* A device compares a range of a table with what is here (J6). */
 #include "backend/core/ingest_step.h"
+#include "protocol/value_bytes.h"
 
 enum { ANSWERS_A_STEP = 2 };
 
 /* Of one question, read and checked. */
 struct asked {
 	struct val from[LIMIT_KEY_COLUMNS], to[LIMIT_KEY_COLUMNS];
+	struct val absent[LIMIT_COLUMNS];
 	struct key_set except;
 	struct store_range range;
 };
@@ -57,6 +59,14 @@ static int read_asked(struct step *s, const struct f_verify *v, const struct sto
 	if (v->to.len) {
 		TRY(key_take_whole(v->to, shape, out->to));
 		out->range.to = out->to;
+	}
+	if (v->absent.len) {
+		struct slice left = v->absent;
+
+		TRY(values_take(&left, out->absent, shape->n_col));
+		out->range.absent = out->absent;
+		if (left.len)
+			return NE_MALFORMED;
 	}
 	return key_set_read(shape, v->except, LIMIT_EXCEPT, &s->in->work, &out->except);
 }

@@ -418,8 +418,9 @@ struct store_range {
 	uint64_t cursor;		 /* rows as of this seq */
 	const struct val *from, *to;	 /* keys: behind `from`, up to `to`; NULL: no such end */
 	const struct key_set *except;	 /* left out */
-	bool whole;			 /* the rows are wanted */
-	size_t bytes;			 /* about so many of them, always one */
+	const struct val *absent; /* what the sum has of a column without a value; NULL: NULL */
+	bool whole;		  /* the rows are wanted */
+	size_t bytes;		  /* about so many of them, always one */
 };
 
 struct store_digest {

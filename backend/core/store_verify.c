@@ -106,6 +106,31 @@ static int read_registers(struct verifier *v, sqlite3_stmt *st, struct reg *exis
 	return 0;
 }
 
+/*
+ * Columns that nobody wrote, or that an older app's insert ended, are NULL here and hold their
+ * DEFAULT on devices: the sum has what the asking one says.
+ */
+static int put_absent(struct verifier *v, sqlite3_stmt *st, struct err *e)
+{
+	const struct store_shape *sh = v->r->shape;
+	const struct standing *have = &v->scratch.st;
+	bool read = false;
+	struct reg exist;
+
+	for (uint16_t i = 0; v->r->absent && i < sh->shape.n_col; i++) {
+		uint16_t col = sh->col[i];
+
+		if (v->col[i].type != VAL_NULL || v->r->absent[i].type == VAL_NULL)
+			continue;
+		if (!read)
+			TRY(read_registers(v, st, &exist, e));
+		read = true;
+		if (!have->has[col] || reg_cmp(have->cell[col], exist) < 0)
+			v->col[i] = v->r->absent[i];
+	}
+	return 0;
+}
+
 static int put_cells(struct verifier *v, struct row *row, struct err *e)
 {
 	const struct store_shape *sh = v->r->shape;
@@ -165,6 +190,8 @@ static int look_at(struct verifier *v, sqlite3_stmt *st, struct err *e)
 		return leave_out(v, v->key, e);
 	if (alive && !read_values(v, st))
 		return leave_out(v, v->key, e);
+	if (alive && !v->r->whole)
+		TRY(put_absent(v, st, e));
 	if (alive && row_sum_add(&v->out->sum, s, v->key, v->col, &v->row))
 		return no_memory(v, e);
 	return v->r->whole ? give_row(v, st, alive, e) : 0;

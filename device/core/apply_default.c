@@ -10,18 +10,19 @@ static int no_memory(struct err *e)
 }
 
 /* The text is one of the app's schema: too varied for the cache of statements. */
-static int evaluate(struct work *w, const struct buf *sql, struct val *out, struct err *e)
+static int evaluate(struct devdb *d, const struct buf *sql, struct arena *a, struct val *out,
+		    struct err *e)
 {
 	sqlite3_stmt *s = NULL;
 	struct val v = {.type = VAL_NULL};
 	bool copied = true;
 
 	/* DEFAULT x, where x is no literal, stands for the text; as a query it is an error. */
-	if (sqlite3_prepare_v2(db_handle(w->tg.d->db), (const char *)sql->at, (int)sql->len, &s,
-			       NULL) == SQLITE_OK &&
+	if (sqlite3_prepare_v2(db_handle(d->db), (const char *)sql->at, (int)sql->len, &s, NULL) ==
+		    SQLITE_OK &&
 	    sqlite3_step(s) == SQLITE_ROW) {
 		v = val_column(s, 0);
-		copied = val_copy(&w->arena, &v, out);
+		copied = val_copy(a, &v, out);
 	} else {
 		*out = v;
 	}
@@ -29,27 +30,31 @@ static int evaluate(struct work *w, const struct buf *sql, struct val *out, stru
 	return copied ? NE_OK : no_memory(e);
 }
 
-int default_value(struct work *w, uint16_t col, struct val *out, struct err *e)
+int default_of(struct devdb *d, const struct tracked *t, uint16_t col, struct arena *a,
+	       struct val *out, struct err *e)
 {
-	const struct shape *shape = &w->tg.t->shape;
 	struct buf sql = {.max = SQL_MAX};
 	int rc = NE_OK;
 
-	if (!w->has_default[col]) {
-		if (buf_printf(&sql, "SELECT ("))
-			rc = no_memory(e);
-		if (!rc)
-			rc = column_default_sql(w->tg.d->db, shape->name, shape->col[col].name,
-						&sql, e);
-		if (!rc && buf_printf(&sql, ")"))
-			rc = no_memory(e);
-		if (!rc)
-			rc = evaluate(w, &sql, &w->default_val[col], e);
-		w->has_default[col] = !rc;
-	}
+	if (buf_printf(&sql, "SELECT ("))
+		rc = no_memory(e);
+	if (!rc)
+		rc = column_default_sql(d->db, t->shape.name, t->shape.col[col].name, &sql, e);
+	if (!rc && buf_printf(&sql, ")"))
+		rc = no_memory(e);
+	if (!rc)
+		rc = evaluate(d, &sql, a, out, e);
 	buf_free(&sql);
-	*out = w->default_val[col];
 	return rc;
+}
+
+int default_value(struct work *w, uint16_t col, struct val *out, struct err *e)
+{
+	if (!w->has_default[col])
+		TRY(default_of(w->tg.d, w->tg.t, col, &w->arena, &w->default_val[col], e));
+	w->has_default[col] = true;
+	*out = w->default_val[col];
+	return NE_OK;
 }
 
 int default_no_values(struct work *w, struct err *e)

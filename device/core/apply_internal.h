@@ -148,7 +148,9 @@ NEAP_CHECK int work_read_marks(struct work *w, struct err *e);
  * were inserted without it.
  */
 NEAP_CHECK int default_no_values(struct work *w, struct err *e);
-/* The DEFAULT of a column of ours, NULL without one. Memory of w->arena. */
+/* The DEFAULT of a column of ours, NULL without one. Memory of `a`, or of w->arena. */
+NEAP_CHECK int default_of(struct devdb *d, const struct tracked *t, uint16_t col, struct arena *a,
+			  struct val *out, struct err *e);
 NEAP_CHECK int default_value(struct work *w, uint16_t col, struct val *out, struct err *e);
 /*
  * Before the plan is made: values that only a renamed column brought have stamp 0. They give way to

@@ -110,6 +110,7 @@ struct verification {
 	struct buf from;	/* done up to this key */
 	struct buf end[LEVELS]; /* a level is done at this key; empty: at the table's last */
 	struct buf to, except;	/* as asked */
+	struct buf absent;	/* verify_absent of the table at hand */
 	struct question question;
 	unsigned differ; /* small ranges in a row that differed */
 	unsigned moved;	 /* answers in a row that met rows pending since they were asked for */

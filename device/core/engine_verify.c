@@ -38,6 +38,7 @@ void engine_verify_free(struct engine *en)
 	buf_free(&v->from);
 	buf_free(&v->to);
 	buf_free(&v->except);
+	buf_free(&v->absent);
 	for (int i = 0; i < LEVELS; i++)
 		buf_free(&v->end[i]);
 }
@@ -67,7 +68,7 @@ int engine_verify_begin(struct engine *en, const struct event *ev, struct err *e
 				   .report = {.id = ev->verify.id,
 					      .named = ev->verify.n > 0,
 					      .repair = ev->verify.repair}};
-	v->from.max = v->to.max = v->except.max = KEY_BYTES;
+	v->from.max = v->to.max = v->except.max = v->absent.max = KEY_BYTES;
 	for (int i = 0; i < LEVELS; i++)
 		v->end[i].max = KEY_BYTES;
 	engine_verify_again(en);
@@ -104,6 +105,7 @@ static int begin_table(struct engine *en, struct tracked *t, struct err *e)
 	int64_t total;
 
 	TRY(verify_total(&all, VERIFY_TOTAL_MAX, &total, e));
+	TRY(verify_absent(en->d, t, &en->tmp, &v->absent, e));
 	current(en)->total = (uint64_t)total;
 	current(en)->n = (struct verify_counts){0};
 	v->shape = t->shape.id;
@@ -218,6 +220,7 @@ static int ask(struct engine *en, struct tracked *t, struct err *e)
 		.from = buf_slice(&v->from),
 		.to = buf_slice(&v->to),
 		.except = buf_slice(&v->except),
+		.absent = v->level == LEVEL_ROWS ? (struct slice){0} : buf_slice(&v->absent),
 	};
 	return engine_publish(en, &f, e);
 }

@@ -63,6 +63,13 @@ NEAP_CHECK int verify_rows(const struct verify_range *r, const struct table_rows
 			   const struct key_set *above, bool repair, struct verify_counts *out,
 			   struct applied *done, struct err *e);
 
+/*
+ * The DEFAULTs of the table's columns, packed: what its rows hold where the server has no value.
+ * Empty where all are NULL, or too long to be sent with each question.
+ */
+NEAP_CHECK int verify_absent(struct devdb *d, const struct tracked *t, struct arena *a,
+			     struct buf *out, struct err *e);
+
 /* What is remembered of the last time that a table was compared to its end. */
 struct verify_last {
 	int64_t at_ms;			  /* by this device's clock; 0: never */

@@ -1,8 +1,10 @@
 /* Ranges by their sums. */
+#include "device/core/apply_internal.h"
 #include "device/core/verify_sql.h"
 #include "protocol/value_bytes.h"
 
 enum {
+	ABSENT_BYTES = 2048,
 	KEY_BYTES = 2 * LIMIT_SET,
 	ROW_BYTES = 2 * LIMIT_SET,
 	/* The server sums up no more than 1 MiB and a row: with more than that here they differ. */
@@ -198,4 +200,25 @@ int verify_total(const struct verify_range *r, int64_t max, int64_t *out, struct
 	rc = rc ? no_memory(r, e) : db_int(r->d->db, (const char *)sql.at, 0, out, e);
 	buf_free(&sql);
 	return rc;
+}
+
+int verify_absent(struct devdb *d, const struct tracked *t, struct arena *a, struct buf *out,
+		  struct err *e)
+{
+	bool any = false;
+	int rc = NE_OK;
+
+	buf_clear(out);
+	for (uint16_t i = 0; !rc && i < t->shape.n_col; i++) {
+		struct val v = {.type = VAL_NULL};
+
+		TRY(default_of(d, t, i, a, &v, e));
+		any |= v.type != VAL_NULL;
+		rc = value_put(out, &v);
+	}
+	if (rc && rc != NE_LIMIT)
+		return err_set(e, rc, "no memory for the defaults of a table");
+	if (!any || rc || out->len > ABSENT_BYTES)
+		buf_clear(out);
+	return NE_OK;
 }

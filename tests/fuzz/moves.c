@@ -311,7 +311,8 @@ static void verify(struct moves *m, struct frame *f)
 				      .whole = take(m) & 1,
 				      .from = take_key(m),
 				      .to = take_key(m),
-				      .except = take_key(m)};
+				      .except = take_key(m),
+				      .absent = take_key(m)};
 }
 
 static void conflicts(struct moves *m, struct frame *f)

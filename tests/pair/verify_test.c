@@ -439,6 +439,42 @@ static void rejected_and_parked_rows_are_left_alone(void **state)
 	pair_free(p);
 }
 
+/* Rows of before a column came hold its DEFAULT on devices and nothing at the server. */
+static void defaults_need_no_closer_look(void **state)
+{
+	struct pair *p = pair_new();
+	struct ingest_stats before, after;
+	(void)state;
+
+	for (int i = 0; i < 2; i++) {
+		pair_device(p, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+		pair_track(p, i, "t", false);
+	}
+	pair_app(p, 0,
+		 "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500) INSERT INTO "
+		 "t SELECT i, i FROM n");
+	pair_sync_all(p);
+	pair_app(p, DEVICE, "ALTER TABLE t ADD COLUMN unit TEXT NOT NULL DEFAULT 'm/s'");
+	pair_sync(p, DEVICE);
+	/* Written values stand for themselves, also the DEFAULT's own. */
+	pair_app(p, DEVICE,
+		 "UPDATE t SET unit = 'km' WHERE id < 10; INSERT INTO t(id) VALUES(2000)");
+	pair_sync_all(p);
+	ingest_stats(p->in, &before);
+	begin(p, DEVICE, true);
+	finish(p, DEVICE);
+	expect(&report(p, DEVICE)->table[0].n, 1501, 0, 0, 0);
+	ingest_stats(p->in, &after);
+	assert_int_equal(after.verifies - before.verifies, 2);
+	/* A value that differs is found all the same. */
+	unseen(p->dev[DEVICE].app, "UPDATE t SET unit = 'x' WHERE id = 2000");
+	begin(p, DEVICE, true);
+	finish(p, DEVICE);
+	assert_int_equal(report(p, DEVICE)->table[0].n.differed, 1);
+	assert_string_equal(pair_show(p, DEVICE, "SELECT unit FROM t WHERE id = 2000"), "m/s");
+	pair_free(p);
+}
+
 /* The server lost rows of an append table that were acknowledged; others were purged there. */
 static void append_tables_are_asked_about(void **state)
 {
@@ -699,6 +735,7 @@ int main(void)
 		cmocka_unit_test(rejected_and_parked_rows_are_left_alone),
 		cmocka_unit_test(which_tables_are_compared),
 		cmocka_unit_test(append_tables_are_asked_about),
+		cmocka_unit_test(defaults_need_no_closer_look),
 		cmocka_unit_test(sizes_tell_nothing),
 		cmocka_unit_test(it_goes_on_after_trouble),
 		cmocka_unit_test(answers_are_checked),
