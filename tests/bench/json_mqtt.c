@@ -381,8 +381,10 @@ static int send_rows(char **argv)
 		snprintf(topic, sizeof topic, "t/up/%c/%zu", batch > 1 ? 'z' : 'j', n);
 		publish(topic, out, len);
 		acked = wait_acked(n + 1 > window ? n + 1 - window : 0);
-		if (acked / 100 != gone / 100)
-			bench_sql(db, "DELETE FROM outbox WHERE number < %zu", gone = acked);
+		if (acked / 100 != gone / 100) {
+			gone = acked;
+			bench_sql(db, "DELETE FROM outbox WHERE number < %lld", (long long)gone);
+		}
 		left -= take;
 	}
 	wait_acked(n);
