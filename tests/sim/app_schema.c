@@ -77,7 +77,8 @@ void app_upgrade(struct sim_device *d)
 
 	if (!t->added || d->app_tx || d->added[i])
 		return;
-	snprintf(sql, sizeof sql, "ALTER TABLE %s ADD COLUMN %s TEXT", t->name, t->added);
+	snprintf(sql, sizeof sql, "ALTER TABLE %s ADD COLUMN %s TEXT%s", t->name, t->added,
+		 d->w->c.defaults ? " DEFAULT 'd'" : "");
 	change(d, (const char *const[]){sql}, 1, FAULT_UPGRADED);
 }
 
@@ -96,8 +97,8 @@ static void rebuild(struct sim_device *d, unsigned i)
 	if (added)
 		snprintf(columns + strlen(columns), SQL_MAX - strlen(columns), ",%s", added);
 	snprintf(create, SQL_MAX, "CREATE TABLE new_%s%s", t->name, body);
-	snprintf(add, SQL_MAX, added ? "ALTER TABLE new_%s ADD COLUMN %s TEXT" : "SELECT 1",
-		 t->name, added);
+	snprintf(add, SQL_MAX, added ? "ALTER TABLE new_%s ADD COLUMN %s TEXT%s" : "SELECT 1",
+		 t->name, added, d->w->c.defaults ? " DEFAULT 'd'" : "");
 	snprintf(copy, SQL_MAX, "INSERT INTO new_%s(%s) SELECT %s FROM %s", t->name, columns,
 		 columns, t->name);
 	snprintf(drop, SQL_MAX, "DROP TABLE %s", t->name);

@@ -113,6 +113,13 @@ static void check_merge_table(struct world *w, sqlite3 *store, const struct sim_
 	for (unsigned i = 0; i < w->n_device && !w->failed; i++) {
 		struct sim_device *d = &w->device[i];
 		const char *added = app_added(d, index);
+		char or_default[80];
+		/* Where nobody wrote it the server has no value; a verification tells a NULL from
+		 * that. */
+		if (added && w->c.defaults) {
+			snprintf(or_default, sizeof or_default, "ifnull(%s, 'd')", added);
+			added = or_default;
+		}
 		select_sql(ours, t, true, added);
 		select_sql(theirs, t, false, added);
 		buf_clear(&a);

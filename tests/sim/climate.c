@@ -174,6 +174,7 @@ static void draw_schema(struct climate *c, struct rng *r)
 	c->warm = rng_chance(r, 500);
 	draw_weather(c, r);
 	set_weights(c, weight, r);
+	c->defaults = rng_chance(r, 500);
 }
 
 /* UNIQUE and NOCASE columns (J2), tables that are tracked when others are in sync already. */

@@ -174,6 +174,7 @@ struct climate {
 	bool late_touch; /* telemetry is changed soon after it was written */
 	bool late_sets;	 /* what is replayed is mostly what devices sent */
 	bool year_ahead; /* clocks are a year ahead or right */
+	bool defaults;	 /* added columns have a DEFAULT */
 	uint32_t later;	 /* tables that are tracked later */
 	uint32_t unmeasured; /* links that come up without the clock having been measured */
 };
