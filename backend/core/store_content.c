@@ -8,39 +8,49 @@
 
 enum { HASH_BYTES = 4, CHUNK_ROWS = 1024, SMALL_ROWS = 256, DAY_MS = 24 * 3600 * 1000 };
 
-/* ---- the hash: FNV-1a of the key and of what is not NULL, folded to 32 bits ---- */
+/* ---- the hash: of the key and of what is not NULL, by words, each mixed in as in splitmix64 ----
+ */
 
-static void add_bytes(uint64_t *h, const void *at, size_t n)
+static uint64_t mix(uint64_t h, uint64_t word)
 {
-	const uint8_t *b = at;
+	h = (h ^ word) * UINT64_C(0xbf58476d1ce4e5b9);
+	return h ^ h >> 29;
+}
 
-	for (size_t i = 0; i < n; i++)
-		*h = (*h ^ b[i]) * UINT64_C(1099511628211);
+static uint64_t mix_bytes(uint64_t h, struct slice s)
+{
+	uint64_t word;
+
+	h = mix(h, s.len);
+	for (size_t i = 0; i < s.len; i += sizeof word) {
+		size_t n = s.len - i < sizeof word ? s.len - i : sizeof word;
+
+		word = 0;
+		memcpy(&word, s.at + i, n);
+		h = mix(h, word);
+	}
+	return h;
 }
 
 static void add_val(uint64_t *h, size_t col, const struct val *v)
 {
-	uint64_t head = (uint64_t)col << 8 | v->type;
+	uint64_t word;
 
 	if (v->type == VAL_NULL)
 		return;
-	add_bytes(h, &head, sizeof head);
-	if (v->type == VAL_INT) {
-		add_bytes(h, &v->i, sizeof v->i);
-	} else if (v->type == VAL_REAL) {
-		add_bytes(h, &v->r, sizeof v->r);
-	} else {
-		uint64_t len = v->s.len;
-
-		add_bytes(h, &len, sizeof len);
-		add_bytes(h, v->s.at, v->s.len);
+	*h = mix(*h, (uint64_t)col << 8 | v->type);
+	if (v->type == VAL_TEXT || v->type == VAL_BLOB) {
+		*h = mix_bytes(*h, v->s);
+		return;
 	}
+	memcpy(&word, &v->i, sizeof word); /* of a real: its bits */
+	*h = mix(*h, word);
 }
 
 /* By the table's columns: a shape that lacks one says no less than one that has NULL there. */
 static uint32_t hash_of(const struct store_shape *sh, const struct row *r)
 {
-	uint64_t h = UINT64_C(14695981039346656037);
+	uint64_t h = 0;
 
 	for (uint16_t i = 0; i < sh->shape.n_key; i++)
 		add_val(&h, i, &r->key[i]);
