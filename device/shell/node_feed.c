@@ -106,8 +106,11 @@ static bool feed_message(struct node *n, const struct letter *l)
 	if (crypt_open(n->crypt, &l->topic, slice_of(l->bytes, l->len), &n->plain, &epoch, NULL)) {
 		bool group = l->topic.kind != TOPIC_DOWN;
 
-		/* The group's key changes while messages are on their way: that is no fault. */
-		if (group && epoch != CRYPT_SAME)
+		/*
+		 * Keys change while messages are on their way: that is no fault. A device's own is
+		 * new when the server's store was replaced.
+		 */
+		if (epoch == CRYPT_NEWER || (group && epoch != CRYPT_SAME))
 			n->other_key++;
 		else
 			n->bad_messages++;
