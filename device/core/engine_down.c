@@ -281,7 +281,8 @@ static int flush(struct engine *en, struct move *m, struct err *e)
 		return NE_OK;
 	if (acked)
 		TRY(devdb_set(en->d, "acked_number", (int64_t)acked, e));
-	if (m->n_row)
+	/* What was written here may have made room for a row, too. */
+	if (m->n_row || acked)
 		TRY(retry_parked(en, e));
 	TRY(engine_put_position(en, &m->at, e));
 	TRY(devdb_commit(en->d, e));
