@@ -54,8 +54,9 @@ static uint32_t unchanged(struct world *w, const struct in_event *ev, size_t n)
 	struct shape_finder finder = {find_shape, w};
 	uint32_t tables = 0;
 
-	for (unsigned i = 0; i < w->n_table; i++)
-		tables |= (w->table[i]->added && !w->table[i]->append ? 1u : 0) << i;
+	for (unsigned i = 0; i < w->n_table && i < TABLES_MAX; i++)
+		if (w->table[i]->added && !w->table[i]->append)
+			tables |= 1u << i;
 	for (size_t i = 0; i < n && tables; i++) {
 		struct arena a = {.max = 2 * LIMIT_DECODED};
 		struct frame f;
