@@ -103,6 +103,8 @@ void node_close(struct node *n)
 	control_free(n->control);
 	if (n->link)
 		n->link->free(n->link);
+	for (size_t i = 0; i < NODE_SYNCS; i++)
+		json_decref(n->sync[i].verify);
 	free(n->held);
 	crypt_free(n->crypt);
 	engine_close(n->engine);
