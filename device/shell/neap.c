@@ -216,9 +216,9 @@ int neap_untrack(neap *n, const char *table)
 	return ask(n, here, json_pack("{s:s, s:s}", "op", "untrack", "table", table), NULL);
 }
 
-static int64_t number(const json_t *status, const char *name)
+int64_t api_number(const json_t *o, const char *member)
 {
-	return json_integer_value(json_object_get(status, name));
+	return json_integer_value(json_object_get(o, member));
 }
 
 /* Cut where it does not fit, but not within a character of UTF-8. */
@@ -250,15 +250,15 @@ static void read_status(const json_t *s, struct neap_status *out)
 {
 	*out = (struct neap_status){
 		.size = sizeof *out,
-		.pending_rows = number(s, "pending_rows"),
-		.pending_bytes = number(s, "pending_bytes"),
-		.oldest_pending_ms = number(s, "oldest_pending_ms"),
-		.acked_number = number(s, "acked_number"),
-		.cursor = number(s, "cursor"),
-		.head = number(s, "head"),
-		.verified_ms = number(s, "verified_ms"),
-		.rejected_rows = number(s, "rejected_rows"),
-		.parked_rows = number(s, "parked_rows"),
+		.pending_rows = api_number(s, "pending_rows"),
+		.pending_bytes = api_number(s, "pending_bytes"),
+		.oldest_pending_ms = api_number(s, "oldest_pending_ms"),
+		.acked_number = api_number(s, "acked_number"),
+		.cursor = api_number(s, "cursor"),
+		.head = api_number(s, "head"),
+		.verified_ms = api_number(s, "verified_ms"),
+		.rejected_rows = api_number(s, "rejected_rows"),
+		.parked_rows = api_number(s, "parked_rows"),
 	};
 	text(s, "state", out->state, sizeof out->state);
 	text(s, "reason", out->reason, sizeof out->reason);

@@ -68,6 +68,9 @@ NEAP_CHECK int api_may_wait(const neap *n, struct err *e);
 /* Ends every function: keeps `e` for neap_error() in this thread, returns the neap_code of `rc`. */
 int api_done(const neap *n, int rc, const struct err *e);
 
+/* A member of an answer; 0 if it has none. */
+int64_t api_number(const json_t *o, const char *member);
+
 void api_loop_push(struct api_loop *l, neap *n);
 void api_loop_pop(struct api_loop *l);
 /* Marks this thread's loop of `n` while a function of the app is called. */

@@ -9,11 +9,6 @@ struct verifying {
 	void *ctx;
 };
 
-static int64_t number(const json_t *t, const char *member)
-{
-	return json_integer_value(json_object_get(t, member));
-}
-
 static const char *text(const json_t *t, const char *member)
 {
 	const char *s = json_string_value(json_object_get(t, member));
@@ -27,13 +22,13 @@ static void tell(const struct verifying *v, const json_t *t)
 		.size = sizeof found,
 		.table = text(t, "name"),
 		.outcome = text(t, "outcome"),
-		.total = number(t, "total"),
-		.rows = number(t, "rows"),
-		.left_out = number(t, "left_out"),
-		.differed = number(t, "differed"),
-		.missing = number(t, "missing"),
-		.extra = number(t, "extra"),
-		.repaired = number(t, "repaired"),
+		.total = api_number(t, "total"),
+		.rows = api_number(t, "rows"),
+		.left_out = api_number(t, "left_out"),
+		.differed = api_number(t, "differed"),
+		.missing = api_number(t, "missing"),
+		.extra = api_number(t, "extra"),
+		.repaired = api_number(t, "repaired"),
 	};
 
 	api_calling(v->n, true);
