@@ -14,31 +14,6 @@ static struct fleet fleet;
 static struct fleet_device *device;
 static size_t n_device;
 
-static void make_shape(void)
-{
-	static struct shape_col key = {.affinity = AFF_INTEGER};
-	static struct shape_col col[3] = {
-		{.affinity = AFF_INTEGER}, {.affinity = AFF_REAL}, {.affinity = AFF_TEXT}};
-	static struct shape shape = {.kind = SHAPE_APPEND,
-				     .direction = DIR_UP,
-				     .key_is_number = true,
-				     .n_key = 1,
-				     .n_col = 3,
-				     .key = &key,
-				     .col = col};
-	struct err e = {0};
-
-	shape.name = slice_str("fleet_readings");
-	key.name = slice_str("id");
-	col[0].name = slice_str("at_ms");
-	col[1].name = slice_str("value");
-	col[2].name = slice_str("status");
-	fleet.shape.max = 4096;
-	if (shape_encode(&shape, &fleet.shape, &e))
-		bench_die("shape: %s", e.text);
-	fleet.readings = &shape;
-}
-
 /* Until all are done, or have lost their connection. */
 static void run_until(const uint64_t *what, uint64_t wanted)
 {
@@ -74,7 +49,7 @@ static double begin(size_t n, size_t users, uint64_t sets)
 	    SSL_CTX_load_verify_file(fleet.tls, login.broker_ca) != 1)
 		bench_die("cannot begin with a fleet");
 	SSL_CTX_set_verify(fleet.tls, SSL_VERIFY_PEER, NULL);
-	make_shape();
+	fleet_make_shape(&fleet);
 	n_device = n;
 	for (size_t i = 0; i < n; i++) {
 		snprintf(user, sizeof user, "fleet-%zu", i % users);

@@ -111,33 +111,6 @@ static void read_password(char *out, size_t size)
 	out[strcspn(out, "\r\n")] = '\0';
 }
 
-static void make_shape(struct fleet *f)
-{
-	static struct shape_col key = {.affinity = AFF_INTEGER};
-	static struct shape_col col[3] = {
-		{.affinity = AFF_INTEGER}, {.affinity = AFF_REAL}, {.affinity = AFF_TEXT}};
-	static struct shape shape = {.kind = SHAPE_APPEND,
-				     .direction = DIR_UP,
-				     .key_is_number = true,
-				     .n_key = 1,
-				     .n_col = 3,
-				     .key = &key,
-				     .col = col};
-	struct err e = {0};
-
-	shape.name = slice_str("fleet_readings");
-	key.name = slice_str("id");
-	col[0].name = slice_str("at_ms");
-	col[1].name = slice_str("value");
-	col[2].name = slice_str("status");
-	f->shape.max = 4096;
-	if (shape_encode(&shape, &f->shape, &e)) {
-		fprintf(stderr, "fleet: shape: %s\n", e.text);
-		exit(1);
-	}
-	f->readings = &shape;
-}
-
 static struct fleet_device *log_in_all(struct fleet *f)
 {
 	struct fleet_device *all = calloc(opt.devices, sizeof *all);
@@ -227,7 +200,7 @@ int main(int argc, char **argv)
 	f.latency_us = calloc(opt.sets * opt.devices, sizeof *f.latency_us);
 	if (!f.latency_us)
 		abort();
-	make_shape(&f);
+	fleet_make_shape(&f);
 	make_tls(&f);
 	struct fleet_device *all = log_in_all(&f);
 

@@ -17,6 +17,33 @@ enum {
 
 static const int64_t epoch_ms = 1767225600000; /* 2026-01-01 */
 
+void fleet_make_shape(struct fleet *f)
+{
+	static struct shape_col key = {.affinity = AFF_INTEGER};
+	static struct shape_col col[3] = {
+		{.affinity = AFF_INTEGER}, {.affinity = AFF_REAL}, {.affinity = AFF_TEXT}};
+	static struct shape shape = {.kind = SHAPE_APPEND,
+				     .direction = DIR_UP,
+				     .key_is_number = true,
+				     .n_key = 1,
+				     .n_col = 3,
+				     .key = &key,
+				     .col = col};
+	struct err e = {0};
+
+	shape.name = slice_str("fleet_readings");
+	key.name = slice_str("id");
+	col[0].name = slice_str("at_ms");
+	col[1].name = slice_str("value");
+	col[2].name = slice_str("status");
+	f->shape.max = 4096;
+	if (shape_encode(&shape, &f->shape, &e)) {
+		fprintf(stderr, "fleet: shape: %s\n", e.text);
+		exit(1);
+	}
+	f->readings = &shape;
+}
+
 uint64_t fleet_now_us(void)
 {
 	struct timespec t;

@@ -65,6 +65,8 @@ struct fleet {
 uint64_t fleet_now_us(void);
 void fleet_random(void *ctx, void *out, size_t len);
 
+/* The table that all write; ends the program if it cannot be described. */
+void fleet_make_shape(struct fleet *f);
 /* Takes the session in `d->session`. */
 void fleet_device_init(struct fleet_device *d, struct fleet *f);
 void fleet_device_free(struct fleet_device *d);

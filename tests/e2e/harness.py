@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -25,6 +26,25 @@ def wait_for(what, condition, seconds=15, interval=0.02):
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(interval)
     return time.monotonic() - began
+
+
+class Writer(threading.Thread):
+    """An app that goes on writing to a device until it is stopped: `write(db)` is one write."""
+
+    def __init__(self, device, pause_s):
+        super().__init__()
+        self.device, self.pause_s, self.done, self.n = device, pause_s, threading.Event(), 0
+
+    def run(self):
+        db = sqlite3.connect(self.device.db, timeout=30, isolation_level=None)
+        while not self.done.wait(self.pause_s):
+            self.n += 1
+            self.write(db)
+        db.close()
+
+    def stop(self):
+        self.done.set()
+        self.join()
 
 
 class Stack:

@@ -4,13 +4,11 @@
 import json
 import os
 import re
-import sqlite3
 import subprocess
-import threading
 import unittest
 from pathlib import Path
 
-from harness import BUILD, ROOT, Stack, wait_for
+from harness import BUILD, ROOT, Stack, Writer, wait_for
 
 CREATE = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT);
@@ -27,27 +25,16 @@ def steps(heading):
     return block
 
 
-class Writer(threading.Thread):
-    """An app that goes on writing to a device until it is stopped."""
-
+class App(Writer):
     def __init__(self, device):
-        super().__init__()
-        self.device, self.done, self.n = device, threading.Event(), 0
+        super().__init__(device, 0.002)
 
-    def run(self):
-        db = sqlite3.connect(self.device.db, timeout=30, isolation_level=None)
-        while not self.done.wait(0.002):
-            self.n += 1
-            db.execute("BEGIN IMMEDIATE")
-            db.execute("INSERT INTO readings (v) VALUES (?)", (f"r{self.n}",))
-            db.execute("INSERT INTO events VALUES (hex(randomblob(8)), ?)", (f"e{self.n}",))
-            db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (f"{self.device.name}-{self.n % 20}", str(self.n)))
-            db.execute("COMMIT")
-        db.close()
-
-    def stop(self):
-        self.done.set()
-        self.join()
+    def write(self, db):
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("INSERT INTO readings (v) VALUES (?)", (f"r{self.n}",))
+        db.execute("INSERT INTO events VALUES (hex(randomblob(8)), ?)", (f"e{self.n}",))
+        db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (f"{self.device.name}-{self.n % 20}", str(self.n)))
+        db.execute("COMMIT")
 
 
 class Restore(unittest.TestCase):
@@ -101,7 +88,7 @@ class Restore(unittest.TestCase):
 
     def lost_and_found(self, with_backup):
         d1, d2, sleeper = (self.a_device(name) for name in ("d1", "d2", "d3"))
-        writers = [Writer(d) for d in (d1, d2)]
+        writers = [App(d) for d in (d1, d2)]
         for d, w in zip((d1, d2), writers):
             d.start()
             w.start()

@@ -300,12 +300,9 @@ static void test_a_restored_store_meanwhile(void **state)
 		pair_app(p, b, add);
 		pair_step(p, b, (struct event){.type = EV_LOCAL});
 		pair_run(p, messages);
-		sqlite3_close(p->sql);
-		ingest_close(p->in);
-		store_close(p->store);
+		pair_server_stop(p);
 		pair_copy(p, copy, p->path);
-		pair_store_open(p);
-		assert_int_equal(sqlite3_open(p->path, &p->sql), SQLITE_OK);
+		pair_server_start(p);
 		pair_serve(p, (struct in_event){.type = IN_SQL});
 		pair_sync_all(p);
 		expect_same(p, a, b, c_rows);

@@ -144,6 +144,21 @@ static inline void pair_store_open(struct pair *p)
 	PAIR_OK(p, ingest_open(&p->in, &ic, p->wall_ms + p->mono_ms, &p->e));
 }
 
+/* The server, and an operator's connection to its store. */
+static inline void pair_server_start(struct pair *p)
+{
+	pair_store_open(p);
+	assert_int_equal(sqlite3_open(p->path, &p->sql), SQLITE_OK);
+	sqlite3_busy_timeout(p->sql, 2000);
+}
+
+static inline void pair_server_stop(struct pair *p)
+{
+	sqlite3_close(p->sql);
+	ingest_close(p->in);
+	store_close(p->store);
+}
+
 static inline struct pair *pair_new(void)
 {
 	struct pair *p = calloc(1, sizeof *p);
@@ -155,9 +170,7 @@ static inline struct pair *pair_new(void)
 	p->retained.max = LIMIT_MESSAGE;
 	testing_dir("neap-pair", p->dir, sizeof p->dir);
 	pair_path(p, "store", ".db", p->path);
-	pair_store_open(p);
-	assert_int_equal(sqlite3_open(p->path, &p->sql), SQLITE_OK);
-	sqlite3_busy_timeout(p->sql, 2000);
+	pair_server_start(p);
 	return p;
 }
 
@@ -439,6 +452,41 @@ static inline void pair_copy(struct pair *p, const char *from, const char *to)
 	assert_int_equal(system(command), 0);
 }
 
+/* A copy of the store as it is now. */
+static inline void pair_back_up(struct pair *p)
+{
+	char to[96];
+
+	pair_exec(p->sql, "PRAGMA wal_checkpoint(TRUNCATE)");
+	pair_path(p, "backup", "", to);
+	pair_copy(p, p->path, to);
+}
+
+/* The server goes on with the copy. */
+static inline void pair_restore(struct pair *p)
+{
+	char from[96];
+
+	pair_server_stop(p);
+	pair_path(p, "backup", "", from);
+	pair_copy(p, from, p->path);
+	pair_server_start(p);
+	pair_serve(p, (struct in_event){.type = IN_BROKER});
+}
+
+/* The server goes on with nothing. */
+static inline void pair_wipe(struct pair *p)
+{
+	char command[400];
+
+	pair_server_stop(p);
+	snprintf(command, sizeof command, "rm -f '%s' '%s-wal' '%s-shm'", p->path, p->path,
+		 p->path);
+	assert_int_equal(system(command), 0);
+	pair_server_start(p);
+	pair_serve(p, (struct in_event){.type = IN_BROKER});
+}
+
 static inline void pair_free(struct pair *p)
 {
 	char command[120];
@@ -452,9 +500,7 @@ static inline void pair_free(struct pair *p)
 	}
 	while (p->head != p->tail)
 		buf_free(&p->queue[p->head++ % PAIR_QUEUE].frame);
-	sqlite3_close(p->sql);
-	ingest_close(p->in);
-	store_close(p->store);
+	pair_server_stop(p);
 	out_messages_free(&p->out);
 	buf_free(&p->retained);
 	snprintf(command, sizeof command, "rm -rf '%s'", p->dir);

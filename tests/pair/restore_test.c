@@ -4,42 +4,6 @@
 static const char log_table[] = "CREATE TABLE log(id INTEGER PRIMARY KEY, v)";
 static const char server_rows[] = "SELECT id, v FROM log ORDER BY id, v";
 
-static void close_store(struct pair *p)
-{
-	sqlite3_close(p->sql);
-	ingest_close(p->in);
-	store_close(p->store);
-}
-
-static void open_store(struct pair *p)
-{
-	pair_store_open(p);
-	assert_int_equal(sqlite3_open(p->path, &p->sql), SQLITE_OK);
-	sqlite3_busy_timeout(p->sql, 2000);
-	pair_serve(p, (struct in_event){.type = IN_BROKER});
-}
-
-/* A copy of the store as it is now. */
-static void back_up(struct pair *p)
-{
-	char to[96];
-
-	pair_exec(p->sql, "PRAGMA wal_checkpoint(TRUNCATE)");
-	pair_path(p, "backup", "", to);
-	pair_copy(p, p->path, to);
-}
-
-/* The server starts on the copy. */
-static void restore(struct pair *p)
-{
-	char from[96];
-
-	close_store(p);
-	pair_path(p, "backup", "", from);
-	pair_copy(p, from, p->path);
-	open_store(p);
-}
-
 /* A row whose key is below the high water goes under a number: it is known by that afterwards. */
 static void test_a_numbered_row_is_not_sent_under_its_key(void **state)
 {
@@ -52,10 +16,10 @@ static void test_a_numbered_row_is_not_sent_under_its_key(void **state)
 	pair_sync(p, a);
 	pair_app(p, a, "INSERT INTO log VALUES(5, 'late')");
 	pair_sync(p, a);
-	back_up(p);
+	pair_back_up(p);
 	pair_app(p, a, "INSERT INTO log VALUES(6, 'late'), (12, 'x')");
 	pair_sync(p, a);
-	restore(p);
+	pair_restore(p);
 	pair_sync(p, a);
 	assert_string_equal(pair_server(p, server_rows), "5|late,6|late,10|x,11|x,12|x");
 	pair_free(p);
@@ -67,17 +31,6 @@ static struct ingest_stats stats(struct pair *p)
 
 	ingest_stats(p->in, &s);
 	return s;
-}
-
-static void wipe(struct pair *p)
-{
-	char command[400];
-
-	close_store(p);
-	snprintf(command, sizeof command, "rm -f '%s' '%s-wal' '%s-shm'", p->path, p->path,
-		 p->path);
-	assert_int_equal(system(command), 0);
-	open_store(p);
 }
 
 /* The device's engine dies and starts again. */
@@ -125,14 +78,14 @@ static void test_only_what_is_lost_goes_up(void **state)
 		pair_track(p, a, "log", true);
 		insert(p, a, 1, 5000, "kept");
 		pair_sync(p, a);
-		back_up(p);
+		pair_back_up(p);
 		insert(p, a, 5001, 5100, "lost");
 		pair_sync(p, a);
 		/* What is changed or deleted after it had gone up stays as it was there. */
 		pair_app(p, a,
 			 "UPDATE log SET v = 'mine' WHERE id IN (3, 4, '3', '4'); DELETE "
 			 "FROM log WHERE id IN (10, '10')");
-		restore(p);
+		pair_restore(p);
 		insert(p, a, 6000, 6009, "new");
 		pair_sync(p, a);
 		assert_string_equal(by_value(p), "kept|5000|5000,lost|100|100,new|10|10");
@@ -157,7 +110,7 @@ static void test_a_wiped_store(void **state)
 		pair_sync(p, a);
 		insert(p, a, 1, 10, "low");
 		pair_sync(p, a);
-		wipe(p);
+		pair_wipe(p);
 		pair_sync(p, a);
 		assert_string_equal(by_value(p), "first|4000|4000,low|10|10");
 		assert_int_equal(stats(p).duplicates, 0);
@@ -180,7 +133,7 @@ static void test_a_sync_waits_for_what_was_lost(void **state)
 		pair_track(p, a, "log", true);
 		insert(p, a, 1, 30, "x");
 		pair_sync(p, a);
-		wipe(p);
+		pair_wipe(p);
 		pair_step(p, a, (struct event){.type = EV_SYNC, .sync_id = 99999});
 		while (p->dev[a].synced != 99999) {
 			if (!pair_deliver(p))
@@ -208,13 +161,13 @@ static void test_integer_keys_of_all_kinds(void **state)
 		 "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO "
 		 "log SELECT i * i * i + 1, 0, 'kept' FROM n");
 	pair_sync(p, a);
-	back_up(p);
+	pair_back_up(p);
 	pair_app(p, a,
 		 "WITH n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO "
 		 "log SELECT i * i * i - 1, 0, 'lost' FROM n; DELETE FROM log WHERE id = 8; INSERT "
 		 "INTO log VALUES(8, 0, 'under a key used before'), (27000000005, 0, 'high')");
 	pair_sync(p, a);
-	restore(p);
+	pair_restore(p);
 	pair_sync(p, a);
 	/* -3000^3 … 3000^3; 27 went, where the numbers came with holes, so it is back: it was never
 	 * missed by the device. */
@@ -238,10 +191,10 @@ static void test_what_an_operator_deleted_stays_deleted(void **state)
 	insert(p, a, 1, 100, "kept");
 	pair_sync(p, a);
 	pair_exec(p->sql, "DELETE FROM log WHERE id <= 90");
-	back_up(p);
+	pair_back_up(p);
 	insert(p, a, 101, 105, "lost");
 	pair_sync(p, a);
-	restore(p);
+	pair_restore(p);
 	pair_sync(p, a);
 	assert_string_equal(by_value(p), "kept|10|10,lost|5|5");
 	pair_free(p);
@@ -274,11 +227,11 @@ static void test_a_crash_at_any_message(void **state)
 			pair_track(p, a, "log", true);
 			insert(p, a, 10, 40, "kept");
 			pair_sync(p, a);
-			back_up(p);
+			pair_back_up(p);
 			insert(p, a, 41, 60, "lost");
 			insert(p, a, 1, 4, "low");
 			pair_sync(p, a);
-			restore(p);
+			pair_restore(p);
 			all = sync_some(p, a, steps);
 			crash(p, a);
 			pair_sync(p, a);
@@ -303,15 +256,15 @@ static void test_restored_at_any_message(void **state)
 			pair_track(p, a, "log", true);
 			insert(p, a, 10, 40, "kept");
 			pair_sync(p, a);
-			back_up(p);
+			pair_back_up(p);
 			insert(p, a, 41, 60, "lost");
 			pair_sync(p, a);
-			restore(p);
+			pair_restore(p);
 			all = sync_some(p, a, steps);
 			if (steps % 2)
-				wipe(p);
+				pair_wipe(p);
 			else
-				restore(p);
+				pair_restore(p);
 			insert(p, a, 70, 75, "new");
 			pair_sync(p, a);
 			assert_string_equal(by_value(p), "kept|31|31,lost|20|20,new|6|6");
@@ -332,7 +285,7 @@ static void test_rows_of_an_earlier_site(void **state)
 		pair_track(p, a, "log", true);
 		insert(p, a, 10, 40, "kept");
 		pair_sync(p, a);
-		back_up(p);
+		pair_back_up(p);
 		insert(p, a, 41, 50, "lost");
 		pair_sync(p, a);
 		/* An older copy of the file is put back: it goes on under a new site. */
@@ -350,7 +303,7 @@ static void test_rows_of_an_earlier_site(void **state)
 		insert(p, a, 60, 69, "new site");
 		pair_sync(p, a);
 		assert_int_equal(p->dev[a].new_sites, 1);
-		restore(p);
+		pair_restore(p);
 		pair_sync(p, a);
 		assert_string_equal(by_value(p), "kept|31|31,lost|10|10,new site|10|10");
 		assert_int_equal(stats(p).duplicates, 0);
@@ -373,17 +326,17 @@ static void test_a_backup_that_is_found_later(void **state)
 			pair_track(p, a, "log", true);
 			insert(p, a, 10, 40, "kept");
 			pair_sync(p, a);
-			back_up(p);
+			pair_back_up(p);
 			insert(p, a, 41, 50, "lost");
 			pair_sync(p, a);
-			wipe(p);
+			pair_wipe(p);
 			pair_step(p, a, (struct event){.type = EV_SYNC, .sync_id = 99999});
 			while (atoi(pair_show(p, a, "SELECT count(*) FROM neap_inflight")) == 0) {
 				if (!pair_deliver(p))
 					pair_wait(p);
 			}
 			pair_run(p, sent ? 2 : 0);
-			restore(p);
+			pair_restore(p);
 			insert(p, a, 60, 65, "new");
 			pair_sync(p, a);
 			assert_string_equal(by_value(p), "kept|31|31,lost|10|10,new|6|6");
@@ -403,10 +356,10 @@ static void test_a_database_that_is_locked(void **state)
 	pair_track(p, a, "log", true);
 	insert(p, a, 10, 40, "kept");
 	pair_sync(p, a);
-	back_up(p);
+	pair_back_up(p);
 	insert(p, a, 41, 50, "lost");
 	pair_sync(p, a);
-	restore(p);
+	pair_restore(p);
 	sqlite3_busy_timeout(db_handle(engine_devdb(p->dev[a].en)->db), 0);
 	while (atoi(pair_show(p, a, "SELECT count(*) FROM neap_ask")) == 0) {
 		if (!pair_deliver(p))
@@ -440,7 +393,7 @@ static void test_a_new_site_that_sent_nothing(void **state)
 		pair_track(p, a, "log", true);
 		insert(p, a, 10, 40, "kept");
 		pair_sync(p, a);
-		back_up(p);
+		pair_back_up(p);
 		insert(p, a, 41, 50, "lost");
 		pair_app(p, a, "INSERT INTO other VALUES(1, 1)");
 		pair_sync(p, a);
@@ -456,7 +409,7 @@ static void test_a_new_site_that_sent_nothing(void **state)
 		pair_open_engine(p, a);
 		pair_sync(p, a);
 		assert_int_equal(p->dev[a].new_sites, 1);
-		restore(p);
+		pair_restore(p);
 		pair_sync(p, a);
 		assert_string_equal(by_value(p), "kept|31|31,lost|10|10");
 		pair_free(p);
@@ -476,12 +429,12 @@ static void test_retention_waits(void **state)
 		PAIR_OK(p, track_table(engine_devdb(p->dev[a].en), "log", &o, &p->e));
 		insert(p, a, 100, 3100, "kept");
 		pair_sync(p, a);
-		back_up(p);
+		pair_back_up(p);
 		insert(p, a, 4000, 4010, "lost");
 		insert(p, a, 10, 20, "low");
 		pair_sync(p, a);
 		pair_link(p, a, false);
-		restore(p);
+		pair_restore(p);
 		pair_link(p, a, true);
 		while (atoi(pair_show(p, a, "SELECT count(*) FROM neap_ask")) == 0) {
 			if (!pair_deliver(p))
@@ -512,7 +465,7 @@ static void test_rows_of_another_device_are_its_own(void **state)
 		pair_track(p, a, "log", true);
 		insert(p, a, 10, 20, "first");
 		pair_sync(p, a);
-		back_up(p);
+		pair_back_up(p);
 		insert(p, a, 21, 30, "lost");
 		pair_sync(p, a);
 		b = pair_device(p, tables[t]);
@@ -525,7 +478,7 @@ static void test_rows_of_another_device_are_its_own(void **state)
 		pair_open_engine(p, b);
 		insert(p, b, 40, 45, "second");
 		pair_sync_all(p);
-		restore(p);
+		pair_restore(p);
 		uint64_t refusals = p->refusals;
 		pair_sync(p, b);
 		assert_int_equal(pair_status(p, b).pending_rows, 0);

@@ -3,15 +3,13 @@
 
 import json
 import shutil
-import sqlite3
 import subprocess
-import threading
 import time
 import unittest
 from pathlib import Path
 
 from secure import NO_VERDICT, NOTES, READINGS, REFUSED, Bare, Secure, attempt, status_of, wait_for
-from harness import NEAP, NEAPD
+from harness import NEAP, NEAPD, Writer
 
 
 def tracked(stack, user, name):
@@ -24,24 +22,15 @@ def tracked(stack, user, name):
     return d
 
 
-class Writer(threading.Thread):
-    """An app that writes telemetry and a note of its own, about a hundred times a second."""
+class App(Writer):
+    """Writes telemetry and a note of its own, about a hundred times a second."""
 
     def __init__(self, device):
-        super().__init__()
-        self.device, self.done, self.n = device, threading.Event(), 0
+        super().__init__(device, 0.01)
 
-    def run(self):
-        db = sqlite3.connect(self.device.db, timeout=30, isolation_level=None)
-        while not self.done.wait(0.01):
-            self.n += 1
-            db.execute("INSERT INTO readings (v) VALUES (?)", (self.n,))
-            db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (self.device.name, str(self.n)))
-        db.close()
-
-    def stop(self):
-        self.done.set()
-        self.join()
+    def write(self, db):
+        db.execute("INSERT INTO readings (v) VALUES (?)", (self.n,))
+        db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (self.device.name, str(self.n)))
 
 
 def settled(devices):
@@ -72,7 +61,7 @@ class ShortLives(unittest.TestCase):
         before = stack.status()["ingest"]
         for d in devices:
             d.start()
-        writers = [Writer(d) for d in devices]
+        writers = [App(d) for d in devices]
         for w in writers:
             w.start()
         wait_for("three renewals of each", lambda: all(len(stack.events("refresh", device=d.name, user="renew")) >= 4 for d in devices), 40)
@@ -144,7 +133,7 @@ class ShortLives(unittest.TestCase):
         logins = len(stack.events("login", user="rotate"))
         for d in devices:
             d.start()
-        writers = [Writer(d) for d in devices]
+        writers = [App(d) for d in devices]
         for w in writers:
             w.start()
 
@@ -230,7 +219,7 @@ class Revocation(unittest.TestCase):
         stack.add_user("group")
         devices = self.fleet("group", 8)
         thief = stack.login("group", "thief")
-        writer = Writer(devices[0])  # messages under the new key come before the key itself
+        writer = App(devices[0])  # messages under the new key come before the key itself
         writer.start()
         wait_for("it to write", lambda: writer.n > 20, 60)
         stack.neapd("device", "revoke", "group", "thief")

@@ -108,46 +108,6 @@ static void all_hold(struct pair *p, int a, int b, const char *want)
 	assert_int_equal(pair_status(p, b).pending_rows, 0);
 }
 
-static void close_store(struct pair *p)
-{
-	sqlite3_close(p->sql);
-	ingest_close(p->in);
-	store_close(p->store);
-}
-
-static void open_store(struct pair *p)
-{
-	pair_store_open(p);
-	assert_int_equal(sqlite3_open(p->path, &p->sql), SQLITE_OK);
-	sqlite3_busy_timeout(p->sql, 2000);
-	pair_serve(p, (struct in_event){.type = IN_BROKER});
-}
-
-static void back_up(struct pair *p)
-{
-	char to[96];
-
-	pair_exec(p->sql, "PRAGMA wal_checkpoint(TRUNCATE)");
-	pair_path(p, "backup", "", to);
-	pair_copy(p, p->path, to);
-}
-
-/* The server goes on with the copy, or with nothing. */
-static void restore(struct pair *p, bool copy)
-{
-	char from[96], command[400];
-
-	close_store(p);
-	pair_path(p, "backup", "", from);
-	snprintf(command, sizeof command, "rm -f '%s' '%s-wal' '%s-shm'", p->path, p->path,
-		 p->path);
-	if (copy)
-		pair_copy(p, from, p->path);
-	else
-		assert_int_equal(system(command), 0);
-	open_store(p);
-}
-
 /* A write that no server has seen stays pending, whatever old acknowledgements come. */
 static void t16_old_messages_clear_no_mark(void **state)
 {
@@ -211,9 +171,12 @@ static void t16_old_messages_after_a_restore(void **state)
 			struct pair *w = with ? p : q;
 			int a = device(w), b = device(w);
 			forget();
-			back_up(w);
+			pair_back_up(w);
 			history(w, a, b);
-			restore(w, copy);
+			if (copy)
+				pair_restore(w);
+			else
+				pair_wipe(w);
 			pair_app(w, a, "INSERT INTO t VALUES(9, 'after')");
 			if (with) {
 				replay_all(w, false);
@@ -261,13 +224,13 @@ static void t18_a_sleeper_meets_a_restored_store(void **state)
 	(void)state;
 
 	writes(p, a, 1, 10, "kept");
-	back_up(p);
+	pair_back_up(p);
 	int64_t at_backup = number(pair_server(p, head));
 	writes(p, a, 100, 50, "lost");
 	pair_sync(p, sleeper);
 	assert_int_equal(number(pair_server(p, head)), at_backup + 50);
 	pair_link(p, sleeper, false);
-	restore(p, true);
+	pair_restore(p);
 	assert_int_equal(number(pair_server(p, head)), at_backup);
 	writes(p, a, 200, 60, "new");
 	/* By number alone it would be behind by ten, and told only of these. */
