@@ -16,6 +16,16 @@ bool slice_eq(struct slice a, struct slice b)
 	return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
 
+void slice_hex(struct slice s, char *out)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < s.len; i++) {
+		*out++ = digits[s.at[i] >> 4];
+		*out++ = digits[s.at[i] & 15];
+	}
+}
+
 void buf_free(struct buf *b)
 {
 	free(b->at);
@@ -54,6 +64,17 @@ int buf_put(struct buf *b, const void *bytes, size_t len)
 int buf_put_u8(struct buf *b, uint8_t v)
 {
 	return buf_put(b, &v, 1);
+}
+
+int buf_put_hex(struct buf *b, struct slice s)
+{
+	if (s.len > SIZE_MAX / 2)
+		return NE_LIMIT;
+	TRY(buf_reserve(b, 2 * s.len));
+	if (s.len)
+		slice_hex(s, (char *)b->at + b->len);
+	b->len += 2 * s.len;
+	return NE_OK;
 }
 
 int buf_printf(struct buf *b, const char *fmt, ...)

@@ -25,6 +25,9 @@ static inline struct slice slice_of(const void *at, size_t len)
 struct slice slice_str(const char *s);
 bool slice_eq(struct slice a, struct slice b);
 
+/* Two lower-case hexadecimal digits a byte; `out` has room for 2 * len of them. No NUL. */
+void slice_hex(struct slice s, char *out);
+
 /* A growing buffer. Zero-initialised with a bound: `struct buf b = {.max = 4096}`. */
 struct buf {
 	uint8_t *at;
@@ -48,6 +51,8 @@ NEAP_CHECK int buf_put(struct buf *b, const void *bytes, size_t len);
 NEAP_CHECK int buf_put_u8(struct buf *b, uint8_t v);
 /* Formatted text without its NUL. */
 NEAP_CHECK int buf_printf(struct buf *b, const char *fmt, ...) NEAP_PRINTF(2, 3);
+/* Two lower-case hexadecimal digits a byte. */
+NEAP_CHECK int buf_put_hex(struct buf *b, struct slice s);
 /* Ends the buffer with a NUL that does not count in `len`, for use as a C string. */
 NEAP_CHECK int buf_terminate(struct buf *b);
 

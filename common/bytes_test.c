@@ -37,6 +37,21 @@ static void test_buf_text(void **state)
 	buf_free(&b);
 }
 
+static void test_hex(void **state)
+{
+	static const uint8_t bytes[] = {0, 0x0f, 0xf0, 0xa5, 0xff};
+	struct buf b = {.max = 11};
+	(void)state;
+	assert_int_equal(buf_put(&b, "x", 1), 0);
+	assert_int_equal(buf_put_hex(&b, slice_of(bytes, sizeof bytes)), 0);
+	assert_true(slice_eq(buf_slice(&b), slice_str("x000ff0a5ff")));
+	assert_int_equal(buf_put_hex(&b, slice_of(NULL, 0)), 0);
+	assert_int_equal(buf_put_hex(&b, slice_of(bytes, 1)), NE_LIMIT);
+	assert_int_equal(buf_put_hex(&b, slice_of(bytes, SIZE_MAX)), NE_LIMIT);
+	assert_int_equal(b.len, 11);
+	buf_free(&b);
+}
+
 static void test_arena_bound(void **state)
 {
 	struct arena a = {.max = 1 << 16};
@@ -60,6 +75,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_buf_grows_to_its_bound),
 		cmocka_unit_test(test_buf_text),
+		cmocka_unit_test(test_hex),
 		cmocka_unit_test(test_arena_bound),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,9 +26,7 @@ static int shorten(struct buf *out, size_t start)
 	parts_digest(all, digest);
 	out->len = start + conflict_cut(all, CONFLICT_KEY_BYTES - 32).len;
 	TRY(buf_printf(out, "...#"));
-	for (size_t i = 0; i < HASH_BYTES; i++)
-		TRY(buf_printf(out, "%02x", digest[i]));
-	return 0;
+	return buf_put_hex(out, slice_of(digest, HASH_BYTES));
 }
 
 int conflict_key(const struct shape *s, const struct val *key, struct buf *out)

@@ -66,8 +66,7 @@ static int put_value(const struct val *v, struct buf *out)
 		return put_string(v->s, out);
 	case VAL_BLOB:
 		TRY(buf_printf(out, "\"x'"));
-		for (size_t i = 0; i < v->s.len; i++)
-			TRY(buf_printf(out, "%02x", v->s.at[i]));
+		TRY(buf_put_hex(out, v->s));
 		return buf_printf(out, "'\"");
 	default:
 		return buf_printf(out, "null");

@@ -209,10 +209,7 @@ static int open_rest(struct auth *a, struct err *e)
 	TRY(keys_notice_master(a, e));
 	if (RAND_bytes(random, sizeof random) != 1)
 		return err_set(e, NE_INTERNAL, "no random bytes");
-	for (size_t i = 0; i < sizeof random; i++) {
-		text[2 * i] = "0123456789abcdef"[random[i] >> 4];
-		text[2 * i + 1] = "0123456789abcdef"[random[i] & 15];
-	}
+	slice_hex(slice_of(random, sizeof random), text);
 	return password_hash(slice_of(text, 2 * sizeof random), a->dummy_hash, e);
 }
 

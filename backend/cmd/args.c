@@ -121,24 +121,6 @@ int cmd_open_store(const struct config *c, struct store **out, struct err *e)
 	return rc;
 }
 
-bool cmd_duration(const char *text, int64_t max_s, int64_t *out_s)
-{
-	static const struct {
-		char unit;
-		int64_t s;
-	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-	char *end;
-	long long n = strtoll(text, &end, 10);
-
-	for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-		if (*text >= '0' && *text <= '9' && end[0] == units[i].unit && !end[1] && n >= 1 &&
-		    n <= max_s / units[i].s) {
-			*out_s = n * units[i].s;
-			return true;
-		}
-	return false;
-}
-
 const char *cmd_time(int64_t at_s, char out[static 32])
 {
 	time_t t = (time_t)at_s;

@@ -66,9 +66,6 @@ NEAP_CHECK int cmd_open_store(const struct config *c, struct store **out, struct
  */
 NEAP_CHECK int cmd_password(const struct args *args, bool again, struct buf *out, struct err *e);
 
-/* "90s", "15m", "12h", "7d": a whole number of 1 or more, at most `max_s` in seconds. */
-bool cmd_duration(const char *text, int64_t max_s, int64_t *out_s);
-
 /* "2026-01-31 12:00:00Z" */
 const char *cmd_time(int64_t at_s, char out[static 32]);
 

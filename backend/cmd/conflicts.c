@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "backend/cmd/cmd.h"
+#include "common/duration.h"
 #include "protocol/conflict.h"
 #include "protocol/row_text.h"
 #include "protocol/stamp.h"
@@ -33,7 +34,7 @@ static bool age(const char *text, uint64_t now_ms, uint64_t *out)
 {
 	int64_t s;
 
-	if (!cmd_duration(text, (int64_t)(now_ms / 1000), &s))
+	if (!duration_read(text, (int64_t)(now_ms / 1000), &s))
 		return false;
 	*out = now_ms - (uint64_t)s * 1000;
 	return true;

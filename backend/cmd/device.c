@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "backend/cmd/cmd.h"
+#include "common/duration.h"
 
 enum { ENROL_VALID_S = 86400 };
 
@@ -123,7 +124,7 @@ static int enrol(struct auth *a, const struct args *args, struct err *e)
 	char code[ENROL_CODE_LEN + 1];
 	int64_t valid_s = ENROL_VALID_S;
 
-	if (args->valid && !cmd_duration(args->valid, ENROL_VALID_MAX_S, &valid_s))
+	if (args->valid && !duration_read(args->valid, ENROL_VALID_MAX_S, &valid_s))
 		return err_set(e, NE_USAGE,
 			       "\"%.40s\" is no time of 60s to 30d: give one as in 90m, 24h or 7d",
 			       args->valid);

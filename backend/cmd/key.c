@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/cmd/cmd.h"
+#include "common/duration.h"
 
 enum { AFTER_S = 60, AFTER_MAX_S = 30 * 86400 };
 
@@ -70,7 +71,7 @@ static int rotate(struct auth *a, const struct config *c, const struct args *arg
 			       args->operand[1]);
 	if (args->after && master)
 		return err_set(e, NE_USAGE, "--after is for token keys");
-	if (args->after && !cmd_duration(args->after, AFTER_MAX_S, &after_s))
+	if (args->after && !duration_read(args->after, AFTER_MAX_S, &after_s))
 		return err_set(e, NE_USAGE,
 			       "\"%.40s\" is no time of 1s to 30d: give one as in 90s, 10m or 2h",
 			       args->after);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "common/duration.h"
 #include "device/cmd/cmd.h"
 
 static const struct command *const commands[] = {
@@ -58,21 +59,14 @@ int cmd_option(const struct command *c, int argc, char **argv, const struct opti
 
 int cmd_age(const char *text, int64_t *ms, struct err *e)
 {
-	static const struct {
-		char unit;
-		int64_t ms;
-	} units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
-	char *end;
-	long long n = strtoll(text, &end, 10);
+	int64_t s;
 
-	for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-		if (end > text && end[0] == units[i].unit && !end[1] && n > 0 &&
-		    n <= INT64_MAX / 4 / units[i].ms) {
-			*ms = n * units[i].ms;
-			return NE_OK;
-		}
-	return err_set(e, NE_USAGE, "'%s' is not an age: give a number and s, m, h or d, e.g. 30d",
-		       text);
+	if (!duration_read(text, INT64_MAX / 4000, &s))
+		return err_set(e, NE_USAGE,
+			       "'%s' is not an age: give a number and s, m, h or d, e.g. 30d",
+			       text);
+	*ms = 1000 * s;
+	return NE_OK;
 }
 
 int cmd_count(const char *text, int64_t *out, struct err *e)

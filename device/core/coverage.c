@@ -7,9 +7,7 @@ enum { ID_TEXT = 2 * sizeof(struct shape_id), IDS_TEXT = LIMIT_TABLES * ID_TEXT 
 
 static int put_id(struct buf *out, struct shape_id id)
 {
-	for (size_t i = 0; i < sizeof id.at; i++)
-		TRY(buf_printf(out, "%02x", id.at[i]));
-	return NE_OK;
+	return buf_put_hex(out, slice_of(id.at, sizeof id.at));
 }
 
 static size_t find_id(const struct buf *ids, const uint8_t *id)

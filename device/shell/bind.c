@@ -73,13 +73,12 @@ static int post_login(const struct bind_request *r, struct login *l, struct err 
 /* A code is spent by its first answer, which may get lost: the same attempt is answered again. */
 static int post_code(const struct bind_request *r, struct login *l, struct err *e)
 {
-	char attempt[2 * ATTEMPT_BYTES + 1];
+	char attempt[2 * ATTEMPT_BYTES + 1] = {0};
 	uint8_t random[ATTEMPT_BYTES];
 	int rc, tries = ENROL_TRIES;
 
 	crypt_random(NULL, random, sizeof random);
-	for (size_t i = 0; i < sizeof random; i++)
-		snprintf(attempt + 2 * i, 3, "%02x", random[i]);
+	slice_hex(slice_of(random, sizeof random), attempt);
 	char *body = login_enrol_body(r->code, attempt);
 	do {
 		rc = body ? post(r, "/v1/enrol", body, l, e)
