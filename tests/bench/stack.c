@@ -128,14 +128,21 @@ unsigned short stack_port(void)
 	return mqtt_port;
 }
 
+const char *stack_config(void)
+{
+	static char path[400];
+
+	snprintf(path, sizeof path, "%s/neapd.conf", folder);
+	return path;
+}
+
 void stack_user(const char *user)
 {
-	char neapd[300], config[400];
+	char neapd[300];
 
 	snprintf(neapd, sizeof neapd, "%s/neapd", bin);
-	snprintf(config, sizeof config, "%s/neapd.conf", folder);
 	process_run((const char *const[]){neapd, "user", "add", user, "--password-file",
-					  password_file(), "--config", config, NULL});
+					  password_file(), "--config", stack_config(), NULL});
 }
 
 void device_make(struct device *d, const char *user, const char *name, const char *sql, bool append)

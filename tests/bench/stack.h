@@ -18,6 +18,7 @@ void stack_start(void);
 void stack_stop(void); /* also where none runs */
 pid_t stack_backend(void);
 const char *stack_store(void);
+const char *stack_config(void); /* neapd's */
 unsigned short stack_port(void);
 
 /* What a fleet logs in with: the server, its CA, the broker's CA. */
