@@ -87,7 +87,11 @@ int default_unnamed(struct work *w, struct err *e)
 	    !w->pending.row_exists)
 		return NE_OK;
 	for (uint16_t i = 0; i < w->tg.t->shape.n_col; i++) {
-		if (w->comes[i] || w->col_of[i] < 0 || w->has_mark[i] || w->plan.keep[i])
+		bool kept = w->has_mark[i] || w->plan.keep[i];
+		/* A rebuilt table's values in a column of its own may be news that nobody saw. */
+		bool unseen = w->col_of[i] < 0 && w->tg.t->comparing;
+
+		if (w->comes[i] || kept || unseen)
 			continue;
 		TRY(default_value(w, i, &w->image.val[i], e));
 		w->image.has[i] = true;

@@ -158,8 +158,9 @@ NEAP_CHECK int default_value(struct work *w, uint16_t col, struct val *out, stru
  */
 void default_keep_renamed(struct work *w);
 /*
- * After it: in a full pull a column of which the server knows nothing is as in a new row. What was
- * here came from a store that was lost, or went with a tombstone that was collected since.
+ * After it: in a full pull a column of which the server knows nothing is as in a new row, also one
+ * that its table lacks as yet. What was here came from a store that was lost, or went with a
+ * tombstone that was collected since; what is pending stays.
  */
 NEAP_CHECK int default_unnamed(struct work *w, struct err *e);
 

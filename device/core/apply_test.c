@@ -189,6 +189,32 @@ static void test_full_pull_resets_what_is_not_named(void **state)
 	end();
 }
 
+/* … also of a column that the server's table lacks: its store is older than that. */
+static void test_full_pull_resets_a_column_that_the_server_lacks(void **state)
+{
+	const struct shape *s = begin("CREATE TABLE t(id INTEGER PRIMARY KEY, a, b DEFAULT 'd')",
+				      "INSERT INTO t VALUES(1, 1, 'old'), (2, 2, 'old')");
+	struct shape theirs = *s;
+	struct test_rows page = {0};
+
+	(void)state;
+	settle_all();
+	test_sql(&db, "UPDATE t SET b = 'mine' WHERE id = 2");
+	theirs.n_col = 1;
+	for (int i = 1; i <= 2; i++) {
+		test_row(&page, &theirs, test_int(i), EXIST_ALIVE, 5, 7);
+		test_cell(&page, 0, test_int(i), 5, 7);
+	}
+	apply(&page, false);
+	assert_string_equal(test_query(&db, "SELECT group_concat(b) FROM t"), "old,mine");
+	assert_int_equal(devdb_set(d, "full", 2, &e), NE_OK);
+	apply(&page, true);
+	assert_string_equal(test_query(&db, "SELECT group_concat(b) FROM t"), "d,mine");
+	assert_string_equal(test_query(&db, "SELECT text FROM neap_conflict"),
+			    "{\"id\": 1, \"a\": 1, \"b\": \"old\"}");
+	end();
+}
+
 static void test_later_mark_stands(void **state)
 {
 	const struct shape *s = begin(ddl, "INSERT INTO t VALUES(1, 1, 'x')");
@@ -537,6 +563,7 @@ int main(void)
 		cmocka_unit_test(test_later_write_of_a_pending_insert),
 		cmocka_unit_test(test_no_value_is_the_default),
 		cmocka_unit_test(test_full_pull_resets_what_is_not_named),
+		cmocka_unit_test(test_full_pull_resets_a_column_that_the_server_lacks),
 		cmocka_unit_test(test_later_mark_stands),
 		cmocka_unit_test(test_mark_is_overtaken),
 		cmocka_unit_test(test_delete_beats_update),
