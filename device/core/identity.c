@@ -178,9 +178,11 @@ static int renew(struct devdb *d, const struct tracked *t, enum range_kind kind,
 	struct identity who;
 	int64_t key, number, gen;
 
-	TRY(find(d, t->id, kind, from, &who, e));
-	if (from > INT64_MIN)
+	/* `from` may be the first of a segment. */
+	if (from > INT64_MIN) {
+		TRY(find(d, t->id, kind, from - 1, &who, e));
 		TRY(put_segment(d, t->id, kind, from - 1, &who, e));
+	}
 	TRY(db_execf(d->db, e,
 		     "DELETE FROM neap_identity WHERE table_id = %" PRId64
 		     " AND kind = %d AND hi >= %" PRId64,
@@ -289,7 +291,7 @@ static int disown_in(struct devdb *d, const struct tracked *t, uint64_t site, st
 		    t, &least, e));
 	if (keys && acked < INT64_MAX)
 		TRY(renew(d, t, RANGE_KEYS, acked + 1, e));
-	return numbers ? renew(d, t, RANGE_NUMBERS, least, e) : NE_OK;
+	return numbers && least < INT64_MAX ? renew(d, t, RANGE_NUMBERS, least, e) : NE_OK;
 }
 
 int identity_disown(struct devdb *d, uint64_t site, struct err *e)

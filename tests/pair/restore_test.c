@@ -455,6 +455,20 @@ static void test_retention_waits(void **state)
  * A file that was copied to another device: what its site captured is that site's to send, where
  * it is known. Where numbers were dropped it is not: rather twice than not at all.
  */
+static int copied_to_another(struct pair *p, int a, const char *table)
+{
+	int b = pair_device(p, table);
+
+	pair_close_engine(p, b);
+	sqlite3_close(p->dev[b].app);
+	pair_exec(p->dev[a].app, "PRAGMA wal_checkpoint(TRUNCATE)");
+	pair_copy(p, p->dev[a].path, p->dev[b].path);
+	assert_int_equal(sqlite3_open(p->dev[b].path, &p->dev[b].app), SQLITE_OK);
+	pair_exec(p->dev[b].app, "UPDATE neap_meta SET value = 'd1' WHERE key = 'device'");
+	pair_open_engine(p, b);
+	return b;
+}
+
 static void test_rows_of_another_device_are_its_own(void **state)
 {
 	(void)state;
@@ -468,14 +482,7 @@ static void test_rows_of_another_device_are_its_own(void **state)
 		pair_back_up(p);
 		insert(p, a, 21, 30, "lost");
 		pair_sync(p, a);
-		b = pair_device(p, tables[t]);
-		pair_close_engine(p, b);
-		sqlite3_close(p->dev[b].app);
-		pair_exec(p->dev[a].app, "PRAGMA wal_checkpoint(TRUNCATE)");
-		pair_copy(p, p->dev[a].path, p->dev[b].path);
-		assert_int_equal(sqlite3_open(p->dev[b].path, &p->dev[b].app), SQLITE_OK);
-		pair_exec(p->dev[b].app, "UPDATE neap_meta SET value = 'd1' WHERE key = 'device'");
-		pair_open_engine(p, b);
+		b = copied_to_another(p, a, tables[t]);
 		insert(p, b, 40, 45, "second");
 		pair_sync_all(p);
 		pair_restore(p);
@@ -490,6 +497,47 @@ static void test_rows_of_another_device_are_its_own(void **state)
 			       : "d0|first|11,d0|lost|10,d1|lost|10,d1|second|6");
 		pair_free(p);
 	}
+}
+
+/* … also once the copy had to give its pending rows, of this or of another table, to itself. */
+static void what_went_up_before_the_copy_stays(bool pending_here)
+{
+	struct pair *p = pair_new();
+	int a = pair_device(p, tables[0]), b;
+
+	pair_app(p, a, "CREATE TABLE event(id TEXT PRIMARY KEY, v)");
+	pair_track(p, a, "log", true);
+	pair_track(p, a, "event", true);
+	insert(p, a, 10, 20, "first");
+	pair_sync(p, a);
+	pair_back_up(p);
+	insert(p, a, 21, 30, "lost");
+	pair_sync(p, a);
+	pair_link(p, a, false);
+	pair_app(p, a, "INSERT INTO event VALUES('x', 'pending')");
+	if (pending_here)
+		insert(p, a, 31, 32, "pending");
+	b = copied_to_another(p, a, tables[0]);
+	pair_link(p, a, true);
+	pair_sync_all(p);
+	/* Each of them has it by now. */
+	assert_string_equal(pair_server(p, "SELECT group_concat(device_id) FROM event"), "d0,d1");
+	insert(p, b, 40, 45, "second");
+	pair_sync_all(p);
+	pair_restore(p);
+	pair_sync(p, b);
+	pair_sync(p, a);
+	assert_string_equal(pair_server(p, "SELECT device_id, v, count(*) FROM log WHERE v <> "
+					   "'pending' GROUP BY 1, 2"),
+			    "d0|first|11,d0|lost|10,d1|second|6");
+	pair_free(p);
+}
+
+static void test_what_a_copy_gives_itself(void **state)
+{
+	(void)state;
+	what_went_up_before_the_copy_stays(false);
+	what_went_up_before_the_copy_stays(true);
 }
 
 int main(void)
@@ -509,6 +557,7 @@ int main(void)
 		cmocka_unit_test(test_a_new_site_that_sent_nothing),
 		cmocka_unit_test(test_retention_waits),
 		cmocka_unit_test(test_rows_of_another_device_are_its_own),
+		cmocka_unit_test(test_what_a_copy_gives_itself),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
