@@ -4,26 +4,28 @@
  *
  * That is the cursor at the cut, unless a change was applied while a later write of the same cell
  * or row was pending: that write was made without it. Then, until all that was pending at the time
- * is settled, it is the cursor before that change (of a table pulled by itself: that table's own),
- * for every set: a set may claim to have known less than its writer did, never more. After a reset
- * seqs are others, and nothing is lowered before the full pull has ended.
+ * is settled, it is the cursor before that change, for every set; if a table is pulled by itself,
+ * that table's own, for sets with rows of it. A set may claim to have known less than its writer
+ * did, never more. After a reset seqs are others, and nothing is lowered before the full pull has
+ * ended.
  *
- * In neap_meta: aware_below (the cursor + 1; 0: that of now), aware_until (the last number that
- * carries what was pending; 0: not all was cut yet), aware_full (the cursor + 1 before the full
- * pull under way; 0: not known).
+ * In neap_meta: aware_below (the cursor + 1; 0: that of now), aware_below:ID (the same of table ID
+ * alone), aware_until (the last number that carries what was pending; 0: not all was cut yet),
+ * aware_full (the cursor + 1 before the full pull under way; 0: not known).
  */
 #ifndef NEAP_DEVICE_CORE_AWARE_H
 #define NEAP_DEVICE_CORE_AWARE_H
 
 #include "device/core/devdb.h"
+#include "protocol/rows.h"
 
 /* All in the caller's transaction. */
 
-/* Up to which seq the app may have known what it overwrote, for a set that is cut now. */
-NEAP_CHECK int aware_of(struct devdb *d, uint64_t *seq, struct err *e);
+/* Up to which seq the app may have known what it overwrote, for a set of `rows` that is cut now. */
+NEAP_CHECK int aware_of(struct devdb *d, const struct rows *rows, uint64_t *seq, struct err *e);
 /* A change of another site was applied, the cursor has not moved yet, and a later write stood. */
 NEAP_CHECK int aware_passed_over(struct devdb *d, bool full_pull, struct err *e);
-/* Nothing is pending but what is in flight. */
+/* Nothing is pending but what is in flight, and what of tables that are withheld (`waits`). */
 NEAP_CHECK int aware_all_cut(struct devdb *d, struct err *e);
 /* What is in flight will be cut anew. */
 NEAP_CHECK int aware_recut(struct devdb *d, struct err *e);

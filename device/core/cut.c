@@ -193,11 +193,6 @@ static void put_back(struct cutter *c, size_t n)
 	c->n = n;
 }
 
-static bool is_cut(const struct tracked *t)
-{
-	return t->capture_ok && !t->held && !t->waits && t->shape.direction != DIR_DOWN;
-}
-
 /* Tables that are not to be compressed are a class of their own within a priority, the first. */
 static int cut_class(struct cutter *c, struct cutting *x, int priority, bool uncompressed,
 		     struct err *e)
@@ -205,7 +200,8 @@ static int cut_class(struct cutter *c, struct cutting *x, int priority, bool unc
 	for (size_t i = 0; i < c->d->n_table && !x->full; i++) {
 		const struct tracked *t = &c->d->table[i];
 
-		if (t->priority != priority || t->shape.uncompressed != uncompressed || !is_cut(t))
+		if (t->priority != priority || t->shape.uncompressed != uncompressed ||
+		    !tracked_is_cut(t))
 			continue;
 		if (t->shape.kind == SHAPE_APPEND && x->limits->deletes)
 			continue;
@@ -277,7 +273,7 @@ static int give_out(struct cutting *x, uint64_t cut_id, struct err *e)
 	out->gen_hi = x->clock.gen;
 	out->flags = x->full ? SET_PARTIAL : 0;
 	if (has_merge_rows(&out->rows))
-		TRY(aware_of(x->d, &out->seen, e));
+		TRY(aware_of(x->d, &out->rows, &out->seen, e));
 	out->captured = x->any_append && x->captured != out->site ? x->captured : 0;
 	TRY(devdb_set(x->d, "last_number", (int64_t)out->number, e));
 	TRY(devdb_set(x->d, "last_cut", (int64_t)cut_id, e));

@@ -79,6 +79,12 @@ static inline bool tracked_pulls(const struct tracked *t)
 	       (t->shape.kind == SHAPE_MERGE && t->comparing && t->capture_ok);
 }
 
+/* Whether what is pending of it goes up now. */
+static inline bool tracked_is_cut(const struct tracked *t)
+{
+	return t->capture_ok && !t->held && !t->waits && t->shape.direction != DIR_DOWN;
+}
+
 struct devdb {
 	struct db *db;
 	size_t n_table;

@@ -85,7 +85,7 @@ static void heard_while_it_was_pending(void **state)
 	assert_string_equal(pair_server(p, listed), "d0|{\"id\": 1}|a|first|d1");
 	/* What is written now knows all. */
 	assert_string_equal(pair_show(p, 1,
-				      "SELECT sum(value) FROM neap_meta WHERE key IN"
+				      "SELECT ifnull(sum(value), 0) FROM neap_meta WHERE key IN"
 				      " ('aware_below', 'aware_until')"),
 			    "0");
 	pair_app(p, 1, "UPDATE t SET a = 'third' WHERE id = 1");
@@ -119,6 +119,87 @@ static void a_new_device(void **state)
 	pair_sync_all(p);
 	assert_string_equal(pair_server(p, "SELECT a FROM t WHERE id = 1"), "mine");
 	assert_string_equal(pair_server(p, listed), "d0|{\"id\": 1}|a|a|d2");
+}
+
+/* Nothing of t goes up from device 1. */
+static void hold(struct pair *p, bool on)
+{
+	struct devdb *d = engine_devdb(p->dev[1].en);
+
+	devdb_table_by_name(d, slice_str("t"))->held = on;
+	pair_app(p, 1, "REPLACE INTO u VALUES(2, random())"); /* there is something to cut */
+}
+
+/*
+ * Device 1 writes t, then adds a column to it: the pull of t alone brings rows that its pending
+ * write stands before. Device 0's write of t is one that it had not heard of, if `unknown`.
+ */
+static struct pair *pulled_alone(void **state, bool unknown)
+{
+	struct pair *p = *state;
+
+	for (int i = 0; i < 2; i++) {
+		device(p);
+		pair_app(p, i, "CREATE TABLE u(id INTEGER PRIMARY KEY, a)");
+		pair_track(p, i, "u", false);
+	}
+	pair_app(p, 0, "INSERT INTO t VALUES(1, 'a', 'b'); INSERT INTO u VALUES(1, 'a')");
+	pair_sync_all(p);
+	offline(p, 1);
+	if (unknown)
+		pair_app(p, 0, "UPDATE t SET a = 'first'");
+	pair_sync(p, 0);
+	pair_app(p, 1, "UPDATE t SET a = 'second'; ALTER TABLE t ADD COLUMN c");
+	pair_link(p, 1, true);
+	for (int i = 0; i < PAIR_STEPS && !engine_devdb(p->dev[1].en)->seen_table; i++)
+		if (!pair_deliver(p))
+			pair_wait(p);
+	assert_true(engine_devdb(p->dev[1].en)->seen_table != 0);
+	return p;
+}
+
+static const char of_u[] = "SELECT count(*) FROM neap_conflict WHERE table_name = 'u'";
+static const char of_t[] = "SELECT count(*) FROM neap_conflict WHERE table_name = 't' AND"
+			   " column_name = 'a' AND value = 'first'";
+
+/* What a table's own pull passes over was unknown to those who wrote that table, not others. */
+static void other_tables_know(void **state)
+{
+	struct pair *p = pulled_alone(state, false);
+
+	hold(p, true);
+	pair_pass(p, 2000);
+	assert_int_equal(engine_devdb(p->dev[1].en)->seen_table, 0);
+	pair_app(p, 1, "UPDATE u SET a = 'next'");
+	pair_pass(p, 5000);
+	assert_string_equal(pair_server(p, "SELECT a FROM u WHERE id = 1"), "next");
+	assert_string_equal(pair_server(p, of_u), "0");
+	assert_string_equal(
+		pair_show(p, 1, "SELECT count(*) FROM neap_meta WHERE key = 'aware_below:1'"), "1");
+	hold(p, false);
+	pair_sync_all(p);
+	assert_string_equal(pair_server(p, "SELECT a FROM t"), "second");
+	assert_string_equal(
+		pair_show(p, 1, "SELECT count(*) FROM neap_meta WHERE key GLOB 'aware_below*'"),
+		"0");
+}
+
+/* What is withheld meanwhile was written without it, whatever else goes up and is settled. */
+static void withheld_writes_did_not_know(void **state)
+{
+	struct pair *p = pulled_alone(state, true);
+
+	hold(p, true);
+	for (int i = 0; i < 3; i++) {
+		pair_pass(p, 5000);
+		pair_app(p, 1, "UPDATE u SET a = hex(randomblob(4))");
+	}
+	pair_pass(p, 5000);
+	assert_string_equal(pair_server(p, of_t), "0");
+	hold(p, false);
+	pair_sync_all(p);
+	assert_string_equal(pair_server(p, "SELECT a FROM t"), "second");
+	assert_string_equal(pair_server(p, of_t), "1");
 }
 
 /* ---- at random: what each writer's file had held is what it has seen ---- */
@@ -324,6 +405,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(heard_while_it_was_pending, setup, teardown),
 		cmocka_unit_test_setup_teardown(seen_is_no_conflict, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_new_device, setup, teardown),
+		cmocka_unit_test_setup_teardown(other_tables_know, setup, teardown),
+		cmocka_unit_test_setup_teardown(withheld_writes_did_not_know, setup, teardown),
 		cmocka_unit_test(at_random),
 	};
 
