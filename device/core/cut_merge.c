@@ -303,21 +303,43 @@ static int resolve(struct scan *x, sqlite3_stmt *row, bool *done, struct err *e)
 	return take(x, row, done, e);
 }
 
-/* A row of others that does not fit the table now: what was written to it before goes up. */
-static int look_parked(struct scan *x, struct err *e)
+/* Of the key gathered, empty. */
+static int parked_image(struct scan *x, struct image **out, struct err *e)
 {
-	struct target tg = {.d = x->c->d, .t = (struct tracked *)(uintptr_t)x->t};
-
-	x->parked = false;
-	if (!x->c->parked)
-		return NE_OK;
 	if (!x->im)
 		x->im = arena_alloc(x->c->arena, sizeof *x->im);
 	if (!x->im)
 		return full_arena(x, e);
 	memset(x->im, 0, sizeof *x->im);
 	memcpy(x->im->key, x->g.key, sizeof x->g.key);
-	return parked_read(&tg, x->im, x->c->arena, &x->parked, e);
+	*out = x->im;
+	return NE_OK;
+}
+
+/* A row of others that does not fit the table now: what was written to it before goes up. */
+static int look_parked(struct scan *x, struct err *e)
+{
+	struct target tg = {.d = x->c->d, .t = (struct tracked *)(uintptr_t)x->t};
+
+	struct image *im;
+
+	x->parked = false;
+	if (!x->c->parked)
+		return NE_OK;
+	TRY(parked_image(x, &im, e));
+	return parked_read(&tg, im, x->c->arena, &x->parked, e);
+}
+
+/* The app wrote the row anew: the image must not stand in for it once that is gone. */
+static int drop_parked(struct scan *x, struct err *e)
+{
+	struct target tg = {.d = x->c->d, .t = (struct tracked *)(uintptr_t)x->t};
+	struct image *im;
+
+	if (!x->c->parked)
+		return NE_OK;
+	TRY(parked_image(x, &im, e));
+	return unpark(&tg, im, e);
 }
 
 /* Cuts the group gathered; c->full when there is no room for it. */
@@ -332,7 +354,7 @@ static int end_group(struct scan *x, struct err *e)
 	TRY(bind_key(x, s, e));
 	TRY(db_step(x->c->d->db, s, &row, e));
 	x->parked = false;
-	rc = row ? NE_OK : look_parked(x, e);
+	rc = row ? drop_parked(x, e) : look_parked(x, e);
 	if (!rc)
 		rc = resolve(x, row ? s : NULL, &done, e);
 	sqlite3_reset(s);

@@ -1,3 +1,4 @@
+#include "device/core/apply.h"
 #include "device/core/capture_fixture.h"
 
 static struct cut cut;
@@ -130,6 +131,41 @@ static void test_existing_rows_have_the_lowest_stamp(void **state)
 	assert_int_equal(r[0].cell[1].reg.stamp, 0);
 	assert_true(r[0].cell[0].reg.stamp > 0);
 	assert_int_equal(r[0].cell[0].reg.site, SITE);
+}
+
+/* A row of others comes, and does not fit. */
+static void park_row(int64_t id, const char *a)
+{
+	struct tracked *t = &d->table[0];
+	struct val key = {.type = VAL_INT, .i = id};
+	struct cell cell[2] = {{.reg = {1, 7}, .val = {.type = VAL_TEXT, .s = slice_str(a)}},
+			       {.col = 1, .reg = {1, 7}}};
+	struct row row = {
+		.key = &key, .exist = EXIST_ALIVE, .exist_reg = {1, 7}, .n_cell = 2, .cell = cell};
+	struct table_rows of = {.shape = &t->shape, .n_row = 1, .row = &row};
+	struct rows rows = {.n_table = 1, .table = &of};
+	struct applied out;
+
+	OK(devdb_begin(d, &err));
+	OK(apply_rows(d, &rows, false, &out, &err));
+	OK(devdb_commit(d, &err));
+	assert_int_equal(out.parked, 1);
+}
+
+/* What the app makes of a key stands for what is parked under it, also when that row goes. */
+static void test_a_row_in_place_of_a_parked_one(void **state)
+{
+	(void)state;
+	run("CREATE TABLE t(id INTEGER PRIMARY KEY, a UNIQUE, b); INSERT INTO t VALUES(1, 'x', 0)");
+	track("t", false);
+	expect_cut("t 1+ 0=x 1=0");
+	settle(cut.number);
+	park_row(2, "x");
+	run("INSERT INTO t VALUES(2, 'y', 5)");
+	expect_cut("t 2+ 0=y 1=5");
+	settle(cut.number);
+	run("REPLACE INTO t VALUES(3, 'y', 6)");
+	expect_cut("t 2-; 3+ 0=y 1=6");
 }
 
 static void test_settle_clears_only_what_was_carried(void **state)
@@ -883,6 +919,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_insert_update_delete),
 		T(test_existing_rows_have_the_lowest_stamp),
+		T(test_a_row_in_place_of_a_parked_one),
 		T(test_settle_clears_only_what_was_carried),
 		T(test_settle_is_cumulative),
 		T(test_stamps_after_a_cut_are_later),
