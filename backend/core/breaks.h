@@ -10,9 +10,10 @@
 struct ingest_break {
 	bool publish_as_sent; /* P4: the set goes out as it came */
 	bool no_correct;      /* P5: what was not taken is not republished */
-	bool no_join;  /* J1: a tombstone keeps no later cells; an unknown delete is not stored */
-	bool void_all; /* J1: an insert voids also columns its sender does not have */
-	bool no_term;  /* P1: positions are not checked against terms */
+	bool no_join;	/* J1: a tombstone keeps no later cells; an unknown delete is not stored */
+	bool last_wins; /* J1: what comes last is taken, whatever its stamp */
+	bool void_all;	/* J1: an insert voids also columns its sender does not have */
+	bool no_term;	/* P1: positions are not checked against terms */
 	bool no_successor; /* M3: any set number is committed */
 	bool no_cut_id;	   /* M3: a number at or below the newest is acknowledged, whatever it is */
 	bool no_fence;	   /* M5: a hello ends no set that is still on its way */

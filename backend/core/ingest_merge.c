@@ -443,6 +443,13 @@ static int look_for_other_values(struct merging *m, const struct row *in, const 
 	return 0;
 }
 
+/* J1 broken on purpose: whatever stands gives way. */
+static void forget_stamps(struct standing *st)
+{
+	st->exist = (struct reg){0, 0};
+	memset(st->cell, 0, st->n_col * sizeof *st->cell);
+}
+
 static int merge_row(struct merging *m, const struct row *in, struct err *e)
 {
 	struct row mapped = merging_mapped(m, in);
@@ -452,6 +459,8 @@ static int merge_row(struct merging *m, const struct row *in, struct err *e)
 	TRY(store_row_get(m->s->store, &m->us->u, m->t, in->key, m->a, &m->row, e));
 	bool existed = m->row.st.known, was_alive = m->row.st.alive;
 	store_row_copy(&m->before, &m->row);
+	if (m->s->in->c.broken.last_wins)
+		forget_stamps(&m->row.st);
 	merge_server(&m->row.st, &mapped, m->voids, &m->got);
 	TRY(look_for_other_values(m, in, &mapped, e));
 	if (!m->got.any && !m->got.lost)

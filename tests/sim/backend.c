@@ -186,6 +186,7 @@ void backend_restore(struct world *w)
 	sim_trace(w, "store restored from its copy");
 	w->backend.backup = NULL;
 	w->backend.restored = true;
+	winners_close(w);
 	forget_purges(w);
 	restart(w, backup);
 }
@@ -195,6 +196,7 @@ void backend_wipe(struct world *w)
 	sim_fault(w, FAULT_STORE_WIPED);
 	sim_trace(w, "store wiped");
 	w->backend.restored = true;
+	winners_close(w);
 	forget_purges(w);
 	restart(w, memvfs_image("no such file", NULL));
 }
@@ -265,6 +267,7 @@ static void step(struct world *w, const struct in_event *ev, size_t n)
 		sim_fail(w, "ingest: %s (%s)", e.text, ne_name(rc));
 		return;
 	}
+	winners_step(w);
 	watch_backend(w, ev, n);
 	/* Killed between the commit and the last of what it has to publish. */
 	bool dies = !w->healed && b->out.n && rng_chance(&w->chance, w->c.unpublished);

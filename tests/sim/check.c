@@ -236,6 +236,8 @@ void check_all(struct world *w)
 {
 	sqlite3 *store = w->failed ? NULL : open_store(w);
 
+	/* First: of two that differ it says which is wrong. */
+	winners_check(w);
 	for (unsigned i = 0; i < w->n_table && !w->failed; i++) {
 		if (w->table[i]->append)
 			check_append_table(w, store, i);

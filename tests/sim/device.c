@@ -226,6 +226,7 @@ void device_restore(struct sim_device *d)
 	sim_trace(d->w, "%s   is restored from its copy", d->name);
 	d->backup = NULL;
 	d->restored = true;
+	winners_close(d->w);
 	for (size_t i = d->backup_tokens; i < d->w->n_token; i++)
 		d->w->token[i].lost |= d->w->token[i].device == d->index;
 	/* What the power took since may be in the copy. */
@@ -291,6 +292,7 @@ void device_clone(struct sim_device *d)
 	memimage_rename(image, of->path, d->path);
 	note_copy(of, d);
 	d->restored = of->restored = true;
+	winners_close(w);
 	memcpy(d->added, of->added, sizeof d->added);
 	memset(&d->seen, 0, sizeof d->seen);
 	memvfs_fail_at("", 0, NULL);

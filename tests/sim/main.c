@@ -47,6 +47,7 @@ static const struct {
 	{"publish_as_sent", 0, AT(ingest_break, publish_as_sent)},
 	{"no_correct", 0, AT(ingest_break, no_correct)},
 	{"no_join", 0, AT(ingest_break, no_join)},
+	{"last_wins", 0, AT(ingest_break, last_wins)},
 	{"void_all", 0, AT(ingest_break, void_all)},
 	{"no_term", 0, AT(ingest_break, no_term)},
 	{"no_successor", 0, AT(ingest_break, no_successor)},

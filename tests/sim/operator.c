@@ -140,6 +140,7 @@ void operator_write(struct world *w)
 	if (!db)
 		return;
 	sim_fault(w, FAULT_OPERATOR);
+	w->operator_wrote = true;
 	bool tx = rng_chance(&w->chance, 300);
 	if (tx)
 		sqlite3_exec(db, "BEGIN", NULL, NULL, NULL);

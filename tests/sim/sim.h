@@ -14,6 +14,7 @@
  *   operator.c plain SQL on the server's store
  *   watch.c    what must hold after every step, watch_added.c: of the backend with old apps;
  *              check.c: once all is healed
+ *   winners.c  which write has to win, known beside the system
  */
 #ifndef NEAP_SIM_H
 #define NEAP_SIM_H
@@ -261,6 +262,8 @@ struct sim_device {
 		uint64_t flight[FLIGHT_SEEN];
 		size_t n_flight;
 	} seen; /* what may only grow while the first three stay; the sets in flight */
+	uint64_t cut[FLIGHT_SEEN]; /* sets in flight that winners.c knows */
+	size_t n_cut;
 	struct committed *committed;
 	size_t n_committed, cap_committed;
 	bool restored;	      /* its file was an older one */
@@ -347,6 +350,9 @@ struct world {
 		unsigned of, by; /* device `by` was started from a copy of `of` */
 	} copy[COPIES_MAX];
 	size_t n_copy;
+
+	struct winners *winners; /* NULL: not known */
+	bool operator_wrote;	 /* since winners.c last looked */
 
 	bool failed;
 	char why[4096];
@@ -490,6 +496,14 @@ struct added_values {
 void added_note(struct world *w, const struct in_event *ev, size_t n, struct added_values *was);
 /* Compares them if the step was done, and forgets them. */
 void added_check(struct world *w, struct added_values *was, bool stepped);
+
+/* winners.c, winners_server.c */
+void winners_open(struct world *w);
+/* From here on it cannot be known which write wins: stores or devices were put back. */
+void winners_close(struct world *w);
+void winners_note_cuts(struct sim_device *d); /* after each step of a device */
+void winners_step(struct world *w);	      /* after each step of the backend that committed */
+void winners_check(struct world *w);	      /* the server's tables say what won */
 
 /* check.c */
 void check_all(struct world *w);

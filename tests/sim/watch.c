@@ -114,6 +114,7 @@ void check_device_moves(struct sim_device *d)
 	if (same && en->acked_number < d->seen.acked && !d->w->backend.restored)
 		sim_fail(d->w, "%s: its acknowledged number went back from %llu to %llu", d->name,
 			 (unsigned long long)d->seen.acked, (unsigned long long)en->acked_number);
+	winners_note_cuts(d);
 	d->seen.store = en->at.full ? 0 : en->at.store;
 	d->seen.term = en->at.term;
 	d->seen.site = en->d->site;

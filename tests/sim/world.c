@@ -395,6 +395,7 @@ static void set_up(struct world *w)
 	w->cap_device = n;
 	w->device = calloc(n, sizeof *w->device);
 	assert(w->device);
+	winners_open(w);
 	backend_open(w);
 	for (unsigned i = 0; i < n && !w->failed; i++) {
 		w->n_device++;
@@ -407,6 +408,7 @@ static void tear_down(struct world *w)
 	memvfs_fail_at("", 0, NULL);
 	for (unsigned i = 0; i < w->n_device; i++)
 		device_free(&w->device[i]);
+	winners_close(w);
 	backend_free(w);
 	net_free(w);
 	for (size_t i = 0; i < w->n_queue; i++)
