@@ -10,6 +10,8 @@
 
 enum catalogue_limits {
 	CATALOGUE_TABLES = 1000, /* of the server; LIMIT_TABLES of a user */
+	/* Shapes that a user was the first to declare: each stays, as rows under it may come. */
+	CATALOGUE_SHAPES_USER = 4096,
 };
 
 /* ASCII case-folded equality, as SQLite compares names. */

@@ -3,6 +3,7 @@
  * device sends is never run as DDL; every name goes through one quoting function.
  */
 #include <assert.h>
+#include <stdio.h>
 
 #include "backend/core/catalogue.h"
 #include "backend/core/store_sqlite.h"
@@ -247,14 +248,8 @@ static int join_table(struct declaration *d, struct store_table *t, bool known, 
 	return catalogue_user_table(d->s, d->u->uid, t->id, e);
 }
 
-static int place(struct declaration *d, struct err *e)
+static int place_unknown(struct declaration *d, bool locked, struct err *e)
 {
-	const struct store_shape *known = store_shape_find(d->s, d->shape.id);
-	bool locked;
-
-	TRY(store_schema_locked(d->s, &locked, e));
-	if (known)
-		return join_table(d, known->table, true, locked, e);
 	for (size_t i = 0; i < d->s->cat.n_table; i++)
 		if (catalogue_fits(&d->s->cat.table[i]->shape, &d->shape))
 			return join_table(d, d->s->cat.table[i], false, locked, e);
@@ -264,6 +259,39 @@ static int place(struct declaration *d, struct err *e)
 		return refuse(d, DECLARE_LOCKED);
 	}
 	return new_table(d, e);
+}
+
+/* How many shapes the user was the first to declare. */
+static int count_shapes(struct declaration *d, bool add, int64_t *n, struct err *e)
+{
+	char key[40];
+
+	snprintf(key, sizeof key, "shapes:%lld", (long long)d->u->uid);
+	TRY(meta_get(d->s, key, 0, n, e));
+	return add ? meta_set(d->s, key, *n + 1, e) : 0;
+}
+
+static int place_new(struct declaration *d, bool locked, struct err *e)
+{
+	int64_t n;
+
+	TRY(count_shapes(d, false, &n, e));
+	if (n >= CATALOGUE_SHAPES_USER) {
+		err_set(e, NE_LIMIT, "account %s has brought %lld forms of tables already",
+			d->u->name.at, (long long)n);
+		return refuse(d, DECLARE_LIMIT);
+	}
+	TRY(place_unknown(d, locked, e));
+	return d->result == DECLARE_OK ? count_shapes(d, true, &n, e) : 0;
+}
+
+static int place(struct declaration *d, struct err *e)
+{
+	const struct store_shape *known = store_shape_find(d->s, d->shape.id);
+	bool locked;
+
+	TRY(store_schema_locked(d->s, &locked, e));
+	return known ? join_table(d, known->table, true, locked, e) : place_new(d, locked, e);
 }
 
 static int declare(struct declaration *d, struct err *e)

@@ -182,6 +182,17 @@ static void limits(void **state)
 	/* Another user may still have it. */
 	declare_shape(w, "v", "a", &s);
 	assert_int_equal(w->out.n, 0);
+	/* The forms of tables that one user brought are bounded, too; known ones stay good. */
+	sql(w, "REPLACE INTO neap_meta SELECT 'shapes:' || uid, 4096 FROM neap_user"
+	       " WHERE name = 'v'");
+	w->now_ms += 1000;
+	declare_shape(w, "v", "a", &s);
+	assert_int_equal(w->out.n, 0);
+	s = shape("another");
+	declare_shape(w, "v", "a", &s);
+	assert_int_equal(refused(w).code, REFUSE_QUOTA);
+	declare_shape(w, "x", "a", &s);
+	assert_int_equal(w->out.n, 0);
 	/* Two shapes of 150 columns each do not fit in one table of 200. */
 	s = shape("wide");
 	for (int half = 0; half < 2; half++) {

@@ -261,9 +261,11 @@ static int note_number(struct step *s, const struct sender *from, const struct f
 	if (f->site >= SITE_REFUSED)
 		return 0;
 	TRY(store_site_get(s->store, &from->us->u, f->site, &site, &known, e));
-	if (!known)
-		TRY(store_site_add(s->store, &from->us->u, f->site, from->device.at, &site, e));
-	else if (strcmp(site.device.at, from->device.at) != 0)
+	int rc = known ? 0 : site_add(s, from, f->site, &site, e);
+	if (rc == NE_LIMIT)
+		return 0;
+	TRY(rc);
+	if (strcmp(site.device.at, from->device.at) != 0)
 		return 0;
 	return store_site_noted(s->store, &from->us->u, &site, f->number, e);
 }

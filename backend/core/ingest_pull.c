@@ -84,8 +84,12 @@ static int fence(struct step *s, const struct sender *from, const struct f_hello
 	    h->last_number > INT64_MAX || h->last_number <= site->number ||
 	    h->last_number <= site->fence)
 		return 0;
-	if (!known)
-		TRY(store_site_add(s->store, &from->us->u, h->site, from->device.at, site, e));
+	if (!known) {
+		int rc = site_add(s, from, h->site, site, e);
+		if (rc == NE_LIMIT) /* its sets will be refused, too */
+			return 0;
+		TRY(rc);
+	}
 	return store_site_fence(s->store, &from->us->u, site, h->last_number, e);
 }
 

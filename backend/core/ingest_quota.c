@@ -1,11 +1,15 @@
 /*
- * Quotas of a user (R4): rows and bytes of all its tables. A set that makes it more than the quota
- * is refused whole and stays pending at its device; deletes, and whatever else does not make it
- * more, are taken at any time.
+ * Quotas of a user (R4): rows and bytes of all its tables, and as much again, but not less than
+ * DEAD_ROWS and DEAD_BYTES, of what is remembered of keys that are no rows. A set that makes it
+ * more than the quota is refused whole and stays pending at its device; deletes, and whatever else
+ * does not make it more, are taken at any time.
  */
 #include <stdio.h>
 
 #include "backend/core/ingest_step.h"
+
+/* So that a small account may delete much in the days that tombstones live. */
+enum { DEAD_ROWS = 100000, DEAD_BYTES = 16 * 1024 * 1024 };
 
 static int64_t limit(int64_t own, uint64_t all)
 {
@@ -51,6 +55,23 @@ static void over(struct step *s, const struct sender *from, const char *what, in
 	snprintf(st->over_why, sizeof st->over_why, "%.150s", why->text.text);
 }
 
+static bool dead_over(struct step *s, const struct sender *from, const struct store_usage *after,
+		      struct refusal *why)
+{
+	const struct store_usage *before = &from->us->usage;
+	const struct store_quota *q = &from->us->quota;
+	int64_t keys = q->rows < DEAD_ROWS ? DEAD_ROWS : q->rows;
+	int64_t bytes = q->bytes < DEAD_BYTES ? DEAD_BYTES : q->bytes;
+
+	if (q->rows != STORE_QUOTA_NONE && after->dead > keys && after->dead > before->dead)
+		over(s, from, "deleted rows that are remembered", before->dead, keys, why);
+	else if (q->bytes != STORE_QUOTA_NONE && after->dead_bytes > bytes &&
+		 after->dead_bytes > before->dead_bytes)
+		over(s, from, "bytes of deleted rows that are remembered", before->dead_bytes,
+		     bytes, why);
+	return why->code != 0;
+}
+
 static bool append_only(const struct rows *rows)
 {
 	for (size_t i = 0; i < rows->n_table; i++)
@@ -89,7 +110,7 @@ int quota_after(struct step *s, const struct sender *from, struct refusal *why, 
 	else if (us->quota.bytes != STORE_QUOTA_NONE && after.bytes > us->quota.bytes &&
 		 after.bytes > before.bytes)
 		over(s, from, "bytes", before.bytes, us->quota.bytes, why);
-	else
+	else if (!dead_over(s, from, &after, why))
 		us->usage = after;
 	return 0;
 }

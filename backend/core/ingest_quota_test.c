@@ -1,5 +1,8 @@
 /* Quotas: what a user's rows take is counted with the work, and bounds what is taken. */
+#include "backend/core/store_sqlite.h"
 #include "backend/core/testing.h"
+
+enum { DAY_MS = 24 * 3600 * 1000 };
 
 static const struct store_quota none = {STORE_QUOTA_NONE, STORE_QUOTA_NONE};
 
@@ -14,8 +17,27 @@ static void set_quota(struct world *w, const char *user, int64_t rows, int64_t b
 
 static const char *usage(struct world *w)
 {
-	return query(w, "SELECT user, tab, rows, bytes FROM neap_usage WHERE rows OR bytes"
-			" ORDER BY user, tab");
+	return query(w, "SELECT user, tab, rows, bytes FROM neap_usage"
+			" WHERE tab > 0 AND (rows OR bytes) ORDER BY user, tab");
+}
+
+/* Of keys that are no rows. */
+static const char *dead(struct world *w)
+{
+	return query(w, "SELECT user, -tab, rows, bytes FROM neap_usage"
+			" WHERE tab < 0 AND (rows OR bytes) ORDER BY user, tab");
+}
+
+static void dead_exact(struct world *w)
+{
+	char counted[512];
+
+	snprintf(counted, sizeof counted, "%s", dead(w));
+	sql(w, "DELETE FROM neap_meta WHERE key = 'dead'");
+	ok(w, store_begin(w->store, &w->e));
+	ok(w, usage_count_dead(w->store, &w->e));
+	ok(w, store_commit(w->store, &w->e));
+	assert_string_equal(counted, dead(w));
 }
 
 /* What was counted is what counting it all again gives. */
@@ -28,6 +50,7 @@ static void exact(struct world *w)
 	ok(w, store_recount(w->store, NULL, &w->e));
 	ok(w, store_commit(w->store, &w->e));
 	assert_string_equal(counted, usage(w));
+	dead_exact(w);
 }
 
 static struct world *begun(void)
@@ -218,8 +241,9 @@ static void operators_sql(void **state)
 	exact(w);
 	/* REPLACE takes a row away unseen: it is counted again before anything is refused. */
 	sql(w, "INSERT OR REPLACE INTO notes(user_id, id, x) VALUES('u', 2, 'other')");
-	assert_string_equal(query(w, "SELECT rows, replaced FROM neap_usage WHERE user = 'u'"),
-			    "4,1");
+	assert_string_equal(
+		query(w, "SELECT rows, replaced FROM neap_usage WHERE user = 'u' AND tab > 0"),
+		"4,1");
 	set_quota(w, "u", 4, STORE_QUOTA_NONE);
 	b = next(2);
 	put_insert(b, 9, 200, 1, 1);
@@ -296,6 +320,117 @@ static void undone_sets(void **state)
 	world_free(w);
 }
 
+/* Tombstones count until they are forgotten; above the bound there are no more of them. */
+static void deleted_rows(void **state)
+{
+	struct world *w = begun();
+	struct builder *b = next(1);
+
+	(void)state;
+	for (int64_t i = 1; i <= 4; i++)
+		put_insert(b, i, 100, 1, 1);
+	give_set(w, "u", "d1", b);
+	assert_string_equal(dead(w), "");
+	b = next(2);
+	put_delete(b, 1, 200);
+	put_delete(b, 2, 200);
+	put_delete(b, 9, 200); /* unknown */
+	give_set(w, "u", "d1", b);
+	assert_string_equal(dead(w), "u,1,3,24");
+	b = next(3);
+	put_insert(b, 2, 300, 1, 1);
+	give_set(w, "u", "d1", b);
+	assert_string_equal(dead(w), "u,1,2,16");
+	sql(w, "DELETE FROM notes WHERE id = 3");
+	tick(w);
+	assert_string_equal(dead(w), "u,1,3,24");
+	exact(w);
+
+	sql(w, "UPDATE neap_usage SET rows = 100000 WHERE tab = -1");
+	set_quota(w, "u", 10, STORE_QUOTA_NONE);
+	b = next(4);
+	put_delete(b, 4, 400);
+	give_set(w, "u", "d1", b);
+	assert_int_equal(refused(w), REFUSE_QUOTA);
+	assert_string_equal(dead(w), "u,1,100000,24");
+	b = next(4);
+	put_update(b, 4, 400, 0, 5);
+	put_insert(b, 1, 400, 1, 1); /* one less */
+	give_set(w, "u", "d1", b);
+	assert_int_equal(count_out(w, FRAME_ACK), 1);
+	b = next(5);
+	put_delete(b, 4, 500);
+	give_set(w, "u", "d1", b);
+	assert_int_equal(count_out(w, FRAME_ACK), 1);
+
+	sql(w, "UPDATE neap_usage SET rows = rows - 99997 WHERE tab = -1");
+	dead_exact(w);
+	w->now_ms += 91ull * DAY_MS;
+	tick(w);
+	w->now_ms += 91ull * DAY_MS;
+	tick(w);
+	assert_string_equal(dead(w), "");
+	world_free(w);
+}
+
+/* What is said of rows that nobody inserted is kept, and counted. */
+static void unknown_rows(void **state)
+{
+	enum { LONG = 3 * 1024 * 1024 };
+	struct world *w = begun();
+	char *text = malloc(LONG + 1);
+	uint64_t n = 0;
+
+	(void)state;
+	assert_non_null(text);
+	memset(text, 'x', LONG);
+	text[LONG] = 0;
+	set_quota(w, "u", STORE_QUOTA_NONE, 1000);
+	do {
+		struct builder *b = next(++n);
+		put_text(b, (int64_t)n, 100, text);
+		give_set(w, "u", "d1", b);
+	} while (!refused(w) && n < 10);
+	assert_int_equal(refused(w), REFUSE_QUOTA);
+	assert_int_equal(n, 16 / 3 + 1);
+	exact(w);
+	free(text);
+	world_free(w);
+}
+
+static enum refuse_code new_site(struct world *w, const char *device, uint64_t site)
+{
+	struct builder *b = set_new(site, 1, 0);
+
+	put_insert(b, 1, 100, 1, 1);
+	give_set(w, "u", device, b);
+	return refused(w);
+}
+
+/* A device cannot come as ever new databases; one long unused makes room. */
+static void sites(void **state)
+{
+	struct world *w = begun();
+
+	(void)state;
+	for (uint64_t i = 0; i < STORE_SITES_DEVICE; i++)
+		assert_int_equal(new_site(w, "d1", 1000 + i), 0);
+	assert_int_equal(new_site(w, "d1", 3000), REFUSE_QUOTA);
+	assert_int_equal(new_site(w, "d2", 4000), 0);
+	w->now_ms += 91ull * DAY_MS;
+	assert_int_equal(new_site(w, "d1", 3000), 0);
+	assert_string_equal(
+		query(w, "SELECT count(*), min(site) FROM neap_site WHERE device = 'd1'"),
+		"256,1001");
+	assert_string_equal(query(w, "SELECT count(*) FROM neap_cut WHERE site NOT IN"
+				     " (SELECT id FROM neap_site)"),
+			    "0");
+	sql(w, "WITH c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 16384)"
+	       " INSERT INTO neap_site(uid, site, device) SELECT 1, 100000 + i, 'e' || i FROM c");
+	assert_int_equal(new_site(w, "d3", 5000), REFUSE_QUOTA);
+	world_free(w);
+}
+
 static void defaults_of_the_server(void **state)
 {
 	struct world *w = begun();
@@ -326,7 +461,8 @@ int main(void)
 		cmocka_unit_test(bytes_are_bounded),	  cmocka_unit_test(telemetry),
 		cmocka_unit_test(operators_sql),	  cmocka_unit_test(operators_triggers),
 		cmocka_unit_test(without_triggers),	  cmocka_unit_test(undone_sets),
-		cmocka_unit_test(defaults_of_the_server),
+		cmocka_unit_test(defaults_of_the_server), cmocka_unit_test(deleted_rows),
+		cmocka_unit_test(unknown_rows),		  cmocka_unit_test(sites),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -254,6 +254,15 @@ static bool sets_fault(int rc)
 	       rc == NE_MEMORY;
 }
 
+int site_add(struct step *s, const struct sender *from, uint64_t site, struct store_site *out,
+	     struct err *e)
+{
+	uint64_t keep = s->in->c.tombstone_ms;
+
+	return store_site_add(s->store, &from->us->u, site, from->device.at,
+			      s->now_ms > keep ? s->now_ms - keep : 0, out, e);
+}
+
 /*
  * The site in the identity of the set's append rows: an earlier one of the same device, or one
  * that nobody has.
@@ -268,8 +277,7 @@ static int find_captured(struct step *s, const struct sender *from, const struct
 		return 0;
 	TRY(store_site_get(s->store, &from->us->u, c->set->captured, &c->captured, &known, e));
 	if (!known)
-		return store_site_add(s->store, &from->us->u, c->set->captured, from->device.at,
-				      &c->captured, e);
+		return site_add(s, from, c->set->captured, &c->captured, e);
 	if (strcmp(c->captured.device.at, from->device.at) != 0)
 		refusal(&c->why, REFUSE_SITE_CLASH,
 			"rows captured under a site of another device of the user");
@@ -286,9 +294,14 @@ static int commit(struct step *s, const struct sender *from, struct store_site *
 	TRY(store_savepoint(s->store, e));
 	int rc = 0;
 	if (!known)
-		rc = store_site_add(s->store, &from->us->u, c->set->site, from->device.at, site, e);
+		rc = site_add(s, from, c->set->site, site, e);
 	if (!rc)
 		rc = find_captured(s, from, site, c, e);
+	if (rc == NE_LIMIT) { /* too many sites */
+		c->why.code = REFUSE_QUOTA;
+		c->why.text = *e;
+		rc = 0;
+	}
 	if (!rc && !c->why.code)
 		rc = apply(s, from, site, c, e);
 	if (!rc && !c->why.code)

@@ -142,6 +142,9 @@ NEAP_CHECK int position_ok(struct step *s, const struct sender *from, const stru
 NEAP_CHECK int send_reset(struct step *s, const struct sender *from, uint64_t nonce, struct err *e);
 NEAP_CHECK int on_declare(struct step *s, const struct sender *from, const struct f_declare *f,
 			  struct err *e);
+/* Remembers a site of the sender's. NE_LIMIT: as store_site_add. */
+NEAP_CHECK int site_add(struct step *s, const struct sender *from, uint64_t site,
+			struct store_site *out, struct err *e);
 NEAP_CHECK int on_set(struct step *s, const struct sender *from, const struct f_set *f,
 		      struct err *e);
 /* *whole is set to a frame that became complete; valid until the next part of that sender. */

@@ -112,8 +112,14 @@ struct store_site {
 
 NEAP_CHECK int store_site_get(struct store *s, const struct store_user *u, uint64_t site,
 			      struct store_site *out, bool *found, struct err *e);
+/*
+ * Sites that are remembered. A device that has the most already loses the one it did not use for
+ * longest, if it last did before `idle_ms`; else, and if the user has the most: NE_LIMIT.
+ */
+enum { STORE_SITES_DEVICE = 256, STORE_SITES_USER = 16384 };
 NEAP_CHECK int store_site_add(struct store *s, const struct store_user *u, uint64_t site,
-			      const char *device, struct store_site *out, struct err *e);
+			      const char *device, uint64_t idle_ms, struct store_site *out,
+			      struct err *e);
 /* Records a committed set; the newest LIMIT_ACK_SETS of a site are remembered. */
 NEAP_CHECK int store_site_commit(struct store *s, const struct store_user *u,
 				 struct store_site *site, uint64_t number, uint64_t cut,
@@ -359,6 +365,8 @@ NEAP_CHECK int store_keys(struct store *s, const struct store_user *u,
 struct store_usage {
 	int64_t rows, bytes;
 	bool replaced; /* an operator's REPLACE made the count uncertain, upwards */
+	/* Keys remembered that are no row: tombstones, and what was said of unknown rows. */
+	int64_t dead, dead_bytes;
 };
 /* As of now, this transaction included. */
 NEAP_CHECK int store_usage(struct store *s, const struct store_user *u, struct store_usage *out,

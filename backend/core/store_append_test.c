@@ -18,7 +18,7 @@ static struct appends fixture(void)
 	declare_shape(a.w, "u", "a", logs());
 	ok(a.w, store_begin(a.w->store, &a.w->e));
 	ok(a.w, store_user_ensure(a.w->store, "u", &a.u, &a.w->e));
-	ok(a.w, store_site_add(a.w->store, &a.u, SITE_A, "a", &a.site, &a.w->e));
+	ok(a.w, store_site_add(a.w->store, &a.u, SITE_A, "a", 0, &a.site, &a.w->e));
 	a.sh = store_shape_find(a.w->store, logs()->id);
 	assert_non_null(a.sh);
 	return a;

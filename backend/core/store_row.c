@@ -94,16 +94,34 @@ static int run_put(struct store *s, const struct store_user *u, struct store_tab
 	return db_run(s->db, st, e);
 }
 
+static int count_dead(struct store *s, const struct store_user *u, const struct store_table *t,
+		      const struct val *key, bool dead, bool existed, size_t regs, struct err *e)
+{
+	struct usage *c = &s->usage;
+
+	for (uint16_t i = 0; !existed && i < t->shape.n_key; i++)
+		c->key_bytes += (int64_t)usage_size(&key[i]);
+	if (dead) {
+		c->dead++;
+		c->dead_bytes += c->key_bytes + (int64_t)regs;
+	}
+	return usage_dead(s, u->uid, t, c->dead, c->dead_bytes, e);
+}
+
 int store_row_put(struct store *s, const struct store_user *u, struct store_table *t,
 		  const struct val *key, const struct store_row *row, bool existed, struct err *e)
 {
 	struct buf regs = {.max = REGS_BYTES};
 	int rc = registers_encode(row, &regs);
 
+	s->usage.dead = s->usage.dead_bytes = s->usage.key_bytes = 0;
+
 	if (rc)
 		err_set(e, rc, "registers of a row of table %s are too large", t->name);
 	else
 		rc = run_put(s, u, t, key, row, existed, &regs, e);
+	if (!rc)
+		rc = count_dead(s, u, t, key, !row->st.alive, existed, regs.len, e);
 	buf_free(&regs);
 	return rc;
 }

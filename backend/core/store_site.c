@@ -1,6 +1,9 @@
 /* Sites: one database file of a device, and the sets it had committed. */
 #include "backend/core/store_sqlite.h"
 
+const char store_site_sql[] =
+	"CREATE INDEX IF NOT EXISTS neap_site_device ON neap_site(uid, device);";
+
 int store_site_get(struct store *s, const struct store_user *u, uint64_t site,
 		   struct store_site *out, bool *found, struct err *e)
 {
@@ -28,11 +31,81 @@ int store_site_get(struct store *s, const struct store_user *u, uint64_t site,
 	return 0;
 }
 
+static int count(struct store *s, const char *sql, const struct store_user *u, const char *device,
+		 int64_t *n, struct err *e)
+{
+	sqlite3_stmt *st;
+	bool row;
+
+	TRY(db_prepare(s->db, sql, &st, e));
+	TRY(bind_int(s, st, 1, (uint64_t)u->uid, e));
+	if (device)
+		TRY(bind_text(s, st, 2, device, e));
+	TRY(db_step(s->db, st, &row, e));
+	*n = row ? sqlite3_column_int64(st, 0) : 0;
+	sqlite3_reset(st);
+	return 0;
+}
+
+static int forget(struct store *s, const struct store_user *u, int64_t id, struct err *e)
+{
+	sqlite3_stmt *st;
+
+	TRY(db_prepare(s->db, "DELETE FROM neap_cut WHERE site = ?", &st, e));
+	TRY(bind_int(s, st, 1, (uint64_t)id, e));
+	TRY(db_run(s->db, st, e));
+	TRY(db_prepare(s->db, "DELETE FROM neap_site WHERE uid = ? AND id = ?", &st, e));
+	TRY(bind_int(s, st, 1, (uint64_t)u->uid, e));
+	TRY(bind_int(s, st, 2, (uint64_t)id, e));
+	return db_run(s->db, st, e);
+}
+
+/* The device's site that was silent longest, if that is since `idle_ms`. */
+static int forget_idle(struct store *s, const struct store_user *u, const char *device,
+		       uint64_t idle_ms, bool *done, struct err *e)
+{
+	sqlite3_stmt *st;
+
+	TRY(db_prepare(s->db,
+		       "SELECT id FROM neap_site WHERE uid = ? AND device = ? AND seen_ms < ?"
+		       " ORDER BY seen_ms, id LIMIT 1",
+		       &st, e));
+	TRY(bind_int(s, st, 1, (uint64_t)u->uid, e));
+	TRY(bind_text(s, st, 2, device, e));
+	TRY(bind_int(s, st, 3, idle_ms, e));
+	TRY(db_step(s->db, st, done, e));
+	int64_t id = *done ? sqlite3_column_int64(st, 0) : 0;
+	sqlite3_reset(st);
+	return *done ? forget(s, u, id, e) : 0;
+}
+
+static int make_room(struct store *s, const struct store_user *u, const char *device,
+		     uint64_t idle_ms, struct err *e)
+{
+	bool room = true;
+	int64_t n;
+
+	TRY(count(s, "SELECT count(*) FROM neap_site WHERE uid = ? AND device = ?", u, device, &n,
+		  e));
+	if (n >= STORE_SITES_DEVICE)
+		TRY(forget_idle(s, u, device, idle_ms, &room, e));
+	if (!room)
+		return err_set(e, NE_LIMIT, "device %s has come as %lld databases already", device,
+			       (long long)n);
+	TRY(count(s, "SELECT count(*) FROM neap_site WHERE uid = ?", u, NULL, &n, e));
+	if (n >= STORE_SITES_USER)
+		return err_set(e, NE_LIMIT, "account %s has %lld databases of devices already",
+			       u->name.at, (long long)n);
+	return 0;
+}
+
 int store_site_add(struct store *s, const struct store_user *u, uint64_t site, const char *device,
-		   struct store_site *out, struct err *e)
+		   uint64_t idle_ms, struct store_site *out, struct err *e)
 {
 	sqlite3_stmt *st;
 	struct store_site new = {.site = site};
+
+	TRY(make_room(s, u, device, idle_ms, e));
 
 	TRY(id_set(&new.device, slice_str(device), "device", e));
 	TRY(db_prepare(s->db, "INSERT INTO neap_site(uid, site, device) VALUES(?, ?, ?)", &st, e));

@@ -62,10 +62,9 @@ static int put_spell(const struct store_table *t, bool shadow, struct buf *out)
 	for (uint16_t i = 0; i < t->shape.n_key; i++) {
 		TRY(buf_printf(out, i ? ", " : " SET "));
 		TRY(put_key_col(t, shadow, i, out));
-		TRY(buf_printf(out, " = %s", shadow ? "" : "neap_change("));
-		if (!shadow)
-			TRY(put_key_col(t, shadow, i, out));
-		TRY(buf_printf(out, "%s?%d%s", shadow ? "" : ", ", i + 2, shadow ? "" : ")"));
+		TRY(buf_printf(out, " = %s", shadow ? "neap_spelt(state, " : "neap_change("));
+		TRY(put_key_col(t, shadow, i, out));
+		TRY(buf_printf(out, ", ?%d)", i + 2));
 	}
 	TRY(put_where(t, shadow, out));
 	for (uint16_t i = 0; i < t->shape.n_key; i++) {
@@ -116,7 +115,9 @@ int store_key_spell(struct store *s, const struct store_user *u, struct store_ta
 	s->usage.value = 0;
 	TRY(spell(s, u, t, TQ_SPELL, key, e));
 	TRY(usage_add(s, u, t, 0, s->usage.value, e));
-	return spell(s, u, t, TQ_SPELL_REGS, key, e);
+	s->usage.dead_bytes = 0;
+	TRY(spell(s, u, t, TQ_SPELL_REGS, key, e));
+	return usage_dead(s, u->uid, t, 0, s->usage.dead_bytes, e);
 }
 
 int store_key_stored(struct store *s, const struct store_user *u, struct store_table *t,

@@ -271,6 +271,10 @@ int store_take_term(struct store *s, uint64_t term, struct err *e)
 	TRY(db_exec(s->db, "BEGIN IMMEDIATE", e));
 	s->in_tx = true;
 	int rc = add_term(s, term, &ord, &prev, e);
+	if (!rc)
+		rc = usage_count_dead(s, e);
+	if (!rc)
+		rc = db_exec(s->db, store_site_sql, e);
 	if (rc) {
 		store_rollback(s);
 		return rc;

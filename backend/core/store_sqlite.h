@@ -36,6 +36,9 @@ struct usage {
 	size_t n, cap, mark;
 	struct usage_change *at;
 	int64_t value; /* what neap_change and neap_gone counted of the statement at hand */
+	/* What neap_was and neap_spelt counted: keys that are no row, their bytes, the key's own.
+	 */
+	int64_t dead, dead_bytes, key_bytes;
 };
 
 struct store {
@@ -147,12 +150,23 @@ size_t usage_size(const struct val *v);
 /* This transaction's own writes changed so much; nothing while triggers count. */
 NEAP_CHECK int usage_add(struct store *s, const struct store_user *u, const struct store_table *t,
 			 int64_t rows, int64_t bytes, struct err *e);
+/*
+ * Keys in the shadow that are no row (any more) changed by so much: tombstones, and what devices
+ * said of rows nobody knows. Nobody but us writes there, so this counts whatever triggers do. They
+ * stand in neap_usage under the negative id of their table.
+ */
+NEAP_CHECK int usage_dead(struct store *s, int64_t uid, const struct store_table *t, int64_t keys,
+			  int64_t bytes, struct err *e);
+/* Counts them one by one, once, where an older neapd has not. In a transaction. */
+NEAP_CHECK int usage_count_dead(struct store *s, struct err *e);
 NEAP_CHECK int usage_flush(struct store *s, struct err *e);
 /* Counts the rows of a table, of one user or of all (NULL). */
 NEAP_CHECK int usage_recount(struct store *s, const struct store_table *t, const char *user,
 			     struct err *e);
 /* SQL for what the values of row `of` ("NEW.", "") count. */
 NEAP_CHECK int table_sql_size(const struct store_table *t, const char *of, struct buf *out);
+/* store_site.c: what an older neapd has not made. */
+extern const char store_site_sql[];
 /* store_conflict.c */
 extern const char store_conflict_sql[];
 

@@ -139,6 +139,7 @@ int store_each_table(struct store *s, int (*fn)(void *ctx, const struct store_ta
 static int gc_table(struct store *s, int64_t uid, struct store_table *t, uint64_t before_ms,
 		    size_t *removed, uint64_t *newest, struct err *e)
 {
+	int64_t keys = 0, bytes = 0;
 	sqlite3_stmt *st;
 	bool row;
 
@@ -150,11 +151,13 @@ static int gc_table(struct store *s, int64_t uid, struct store_table *t, uint64_
 		if (!row)
 			break;
 		(*removed)++;
+		keys++;
+		bytes += sqlite3_column_int64(st, 1);
 		if (column_u64(st, 0) > *newest)
 			*newest = column_u64(st, 0);
 	}
 	sqlite3_reset(st);
-	return 0;
+	return usage_dead(s, uid, t, -keys, -bytes, e);
 }
 
 static int raise_gc_seq(struct store *s, int64_t uid, uint64_t seq, struct err *e)

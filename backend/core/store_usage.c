@@ -55,29 +55,66 @@ static void sql_gone(sqlite3_context *ctx, int n, sqlite3_value **v)
 	sqlite3_result_null(ctx);
 }
 
+/* neap_was(state, regs, new state, key…): the new state; counts what a key took that was no row. */
+static void sql_was(sqlite3_context *ctx, int n, sqlite3_value **v)
+{
+	struct store *s = sqlite3_user_data(ctx);
+
+	s->usage.key_bytes = 0;
+	for (int i = 3; i < n; i++)
+		s->usage.key_bytes += sql_size(v[i]);
+	if (!(sqlite3_value_int64(v[0]) & 1)) {
+		s->usage.dead--;
+		s->usage.dead_bytes -= s->usage.key_bytes + sqlite3_value_bytes(v[1]);
+	}
+	sqlite3_result_value(ctx, v[2]);
+}
+
+/* neap_spelt(state, old, new): new, part of a key; counts the difference where it is no row. */
+static void sql_spelt(sqlite3_context *ctx, int n, sqlite3_value **v)
+{
+	struct store *s = sqlite3_user_data(ctx);
+
+	(void)n;
+	if (!(sqlite3_value_int64(v[0]) & 1))
+		s->usage.dead_bytes += sql_size(v[2]) - sql_size(v[1]);
+	sqlite3_result_value(ctx, v[2]);
+}
+
+/* neap_size(value): what it counts. */
+static void sql_size_of(sqlite3_context *ctx, int n, sqlite3_value **v)
+{
+	(void)n;
+	sqlite3_result_int64(ctx, sql_size(v[0]));
+}
+
 int usage_functions(struct store *s, struct err *e)
 {
 	const int flags = SQLITE_UTF8 | SQLITE_DIRECTONLY;
 	sqlite3 *db = db_handle(s->db);
 
 	if (sqlite3_create_function(db, "neap_change", 2, flags, s, sql_change, NULL, NULL) ||
-	    sqlite3_create_function(db, "neap_gone", 1, flags, s, sql_gone, NULL, NULL))
+	    sqlite3_create_function(db, "neap_gone", 1, flags, s, sql_gone, NULL, NULL) ||
+	    sqlite3_create_function(db, "neap_was", -1, flags, s, sql_was, NULL, NULL) ||
+	    sqlite3_create_function(db, "neap_spelt", 3, flags, s, sql_spelt, NULL, NULL) ||
+	    sqlite3_create_function(db, "neap_size", 1, flags, s, sql_size_of, NULL, NULL))
 		return db_error(s->db, e, "preparing to count rows");
 	return 0;
 }
 
-int usage_add(struct store *s, const struct store_user *u, const struct store_table *t,
-	      int64_t rows, int64_t bytes, struct err *e)
+/* A delete changes two counts, of the table and of its tombstones: the last two are looked at. */
+static int note(struct store *s, int64_t uid, int64_t table, int64_t rows, int64_t bytes,
+		struct err *e)
 {
 	struct usage *c = &s->usage;
 
-	if (!s->triggers_off) /* they count */
-		return 0;
-	struct usage_change *last = c->n > c->mark ? &c->at[c->n - 1] : NULL;
-	if (last && last->uid == u->uid && last->table == t->id) {
-		last->rows += rows;
-		last->bytes += bytes;
-		return 0;
+	for (size_t i = c->n; i > c->mark && i + 2 > c->n; i--) {
+		struct usage_change *last = &c->at[i - 1];
+		if (last->uid == uid && last->table == table) {
+			last->rows += rows;
+			last->bytes += bytes;
+			return 0;
+		}
 	}
 	if (c->n == c->cap) {
 		size_t cap = c->cap ? 2 * c->cap : 256;
@@ -87,8 +124,20 @@ int usage_add(struct store *s, const struct store_user *u, const struct store_ta
 		c->at = at;
 		c->cap = cap;
 	}
-	c->at[c->n++] = (struct usage_change){u->uid, t->id, rows, bytes};
+	c->at[c->n++] = (struct usage_change){uid, table, rows, bytes};
 	return 0;
+}
+
+int usage_add(struct store *s, const struct store_user *u, const struct store_table *t,
+	      int64_t rows, int64_t bytes, struct err *e)
+{
+	return s->triggers_off ? note(s, u->uid, t->id, rows, bytes, e) : 0; /* else they count */
+}
+
+int usage_dead(struct store *s, int64_t uid, const struct store_table *t, int64_t keys,
+	       int64_t bytes, struct err *e)
+{
+	return keys || bytes ? note(s, uid, -t->id, keys, bytes, e) : 0;
 }
 
 static int flush_one(struct store *s, const struct usage_change *c, struct err *e)
@@ -133,14 +182,18 @@ static int read_usage(struct store *s, const char *user, struct store_usage *out
 
 	*out = (struct store_usage){0};
 	TRY(db_prepare(s->db,
-		       "SELECT sum(rows), sum(bytes), max(replaced) FROM neap_usage WHERE user = ?",
+		       "SELECT sum(iif(tab > 0, rows, 0)), sum(iif(tab > 0, bytes, 0)),"
+		       " max(replaced), sum(iif(tab < 0, rows, 0)), sum(iif(tab < 0, bytes, 0))"
+		       " FROM neap_usage WHERE user = ?",
 		       &st, e));
 	TRY(bind_text(s, st, 1, user, e));
 	TRY(db_step(s->db, st, &row, e));
 	if (row)
 		*out = (struct store_usage){.rows = sqlite3_column_int64(st, 0),
 					    .bytes = sqlite3_column_int64(st, 1),
-					    .replaced = sqlite3_column_int(st, 2) != 0};
+					    .replaced = sqlite3_column_int(st, 2) != 0,
+					    .dead = sqlite3_column_int64(st, 3),
+					    .dead_bytes = sqlite3_column_int64(st, 4)};
 	sqlite3_reset(st);
 	return 0;
 }
@@ -148,11 +201,13 @@ static int read_usage(struct store *s, const char *user, struct store_usage *out
 int store_usage(struct store *s, const struct store_user *u, struct store_usage *out, struct err *e)
 {
 	TRY(read_usage(s, u->name.at, out, e));
-	for (size_t i = 0; i < s->usage.n; i++)
-		if (s->usage.at[i].uid == u->uid) {
-			out->rows += s->usage.at[i].rows;
-			out->bytes += s->usage.at[i].bytes;
-		}
+	for (size_t i = 0; i < s->usage.n; i++) {
+		const struct usage_change *c = &s->usage.at[i];
+		if (c->uid != u->uid)
+			continue;
+		*(c->table > 0 ? &out->rows : &out->dead) += c->rows;
+		*(c->table > 0 ? &out->bytes : &out->dead_bytes) += c->bytes;
+	}
 	return 0;
 }
 
@@ -208,8 +263,9 @@ int store_each_usage(struct store *s, const char *user,
 	int rc = 0;
 
 	TRY(db_prepare(s->db,
-		       "SELECT u.name, (SELECT sum(rows) FROM neap_usage WHERE user = u.name),"
-		       " (SELECT sum(bytes) FROM neap_usage WHERE user = u.name), q.rows, q.bytes"
+		       "SELECT u.name, (SELECT sum(rows) FROM neap_usage WHERE user = u.name"
+		       " AND tab > 0), (SELECT sum(bytes) FROM neap_usage WHERE user = u.name"
+		       " AND tab > 0), q.rows, q.bytes"
 		       " FROM neap_user u LEFT JOIN neap_quota q ON q.user = u.name"
 		       " WHERE ?1 IS NULL OR u.name = ?1 ORDER BY u.name",
 		       &st, e));
@@ -278,4 +334,43 @@ int store_recount(struct store *s, const char *user, struct err *e)
 		if (!s->cat.table[i]->missing)
 			TRY(usage_recount(s, s->cat.table[i], user, e));
 	return 0;
+}
+
+static int dead_sql(const struct store_table *t, struct buf *out)
+{
+	long long id = (long long)t->id;
+
+	TRY(buf_printf(out,
+		       "DELETE FROM neap_usage WHERE tab = -%lld;"
+		       "INSERT INTO neap_usage(user, tab, rows, bytes)"
+		       " SELECT u.name, -%lld, count(*), sum(ifnull(length(r.regs), 0)",
+		       id, id));
+	for (uint16_t i = 0; i < t->shape.n_key; i++)
+		TRY(buf_printf(out, " + neap_size(r.k%d)", i));
+	TRY(buf_printf(out,
+		       ") FROM neap_r%lld r JOIN neap_user u ON u.uid = r.uid"
+		       " WHERE r.state & 1 = 0 GROUP BY r.uid;",
+		       id));
+	return buf_terminate(out);
+}
+
+int usage_count_dead(struct store *s, struct err *e)
+{
+	struct buf sql = {.max = SQL_BYTES};
+	int64_t done;
+	int rc = 0;
+
+	TRY(meta_get(s, "dead", 0, &done, e));
+	for (size_t i = 0; !done && !rc && i < s->cat.n_table; i++) {
+		const struct store_table *t = s->cat.table[i];
+		if (t->shape.kind != SHAPE_MERGE)
+			continue;
+		buf_clear(&sql);
+		rc = dead_sql(t, &sql);
+		rc = rc ? err_set(e, rc, "no memory to count table %s", t->name)
+			: db_exec(s->db, (const char *)sql.at, e);
+	}
+	buf_free(&sql);
+	TRY(rc);
+	return done ? 0 : meta_set(s, "dead", 1, e);
 }

@@ -334,19 +334,24 @@ static int reg_set(const struct store_table *t, struct buf *out)
 {
 	int p = t->shape.n_key + 2;
 
-	TRY(buf_printf(out,
-		       "UPDATE neap_r%lld SET seq = ?%d, state = ?%d, stamp = ?%d,"
-		       " site = ?%d, regs = ?%d WHERE uid = ?1",
-		       (long long)t->id, p, p + 1, p + 2, p + 3, p + 4));
+	TRY(buf_printf(out, "UPDATE neap_r%lld SET seq = ?%d, state = neap_was(state, regs, ?%d",
+		       (long long)t->id, p, p + 1));
+	TRY(put_shadow_list(out, ", ", ", ", t->shape.n_key));
+	TRY(buf_printf(out, "), stamp = ?%d, site = ?%d, regs = ?%d WHERE uid = ?1", p + 2, p + 3,
+		       p + 4));
 	return put_shadow_key_is(out, t, 2);
 }
 
+/* The seq of each, and its bytes. */
 static int gc(const struct store_table *t, struct buf *out)
 {
-	return buf_printf(out,
-			  "DELETE FROM neap_r%lld WHERE uid = ?1 AND state & 1 = 0"
-			  " AND stamp < ?2 AND site <> %lld RETURNING seq",
-			  (long long)t->id, (long long)SITE_REFUSED);
+	TRY(buf_printf(out,
+		       "DELETE FROM neap_r%lld WHERE uid = ?1 AND state & 1 = 0"
+		       " AND stamp < ?2 AND site <> %lld RETURNING seq, ifnull(length(regs), 0)",
+		       (long long)t->id, (long long)SITE_REFUSED));
+	for (uint16_t i = 0; i < t->shape.n_key; i++)
+		TRY(buf_printf(out, " + neap_size(k%d)", i));
+	return 0;
 }
 
 /* ---- the table itself ---- */
