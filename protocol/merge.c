@@ -100,6 +100,16 @@ static int cell_order(const struct standing *st, const struct cell *c)
 	return reg_cmp(c->reg, st->exist) > 0 ? 1 : -1;
 }
 
+/*
+ * Nothing stands under the register of a write that was refused while the row was not alive: what
+ * the insert brings does from now on.
+ */
+static bool fills_refused(const struct standing *st, const struct cell *c,
+			  const struct merge_result *out)
+{
+	return out->revived && st->has[c->col] && st->cell[c->col].site == SITE_REFUSED;
+}
+
 static void merge_cell(struct standing *st, const struct row *in, uint16_t i,
 		       struct merge_result *out)
 {
@@ -109,6 +119,10 @@ static void merge_cell(struct standing *st, const struct row *in, uint16_t i,
 	int order = cell_order(st, c);
 	if (order < 0)
 		out->lost = true;
+	if (order < 0 && fills_refused(st, c, out)) {
+		out->cell_taken[i] = true;
+		out->cell_voided[c->col] = false;
+	}
 	if (order <= 0)
 		return;
 	st->has[c->col] = true;
@@ -194,6 +208,11 @@ void merge_refuse(struct standing *st, const struct row *in, const bool *shape_h
 	if (!st->alive) {
 		for (uint16_t i = 0; i < st->n_col; i++)
 			st->has[i] = st->has[i] && reg_cmp(st->cell[i], st->exist) > 0;
+		/* Later than the end: else an insert from between would bring an older value,
+		 * which the sender takes its own for a later one of. */
+		for (uint16_t i = 0; i < in->n_cell; i++)
+			if (reg_cmp(after(in->cell[i].reg), st->exist) > 0)
+				raise_cell(st, in->cell[i].col, after(in->cell[i].reg));
 		return;
 	}
 	/* What a refused insert or delete would have voided stands. */

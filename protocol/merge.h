@@ -60,7 +60,9 @@ void merge_server(struct standing *st, const struct row *in, const bool *shape_h
 /*
  * Refuses `in`: `st` keeps its values and its existence, but its registers move to just after the
  * writes refused (SITE_REFUSED), so that the sender gives way and nothing later does. A row that
- * nobody knows becomes a tombstone. The caller republishes the whole row.
+ * nobody knows becomes a tombstone. Cells later than the end of a row that is not alive have such a
+ * register and no value: the insert that revives the row brings it, and the register stays. The
+ * caller republishes the whole row.
  */
 void merge_refuse(struct standing *st, const struct row *in, const bool *shape_has);
 

@@ -287,6 +287,35 @@ static void test_a_delete_beats_an_insert_of_its_version(void **state)
 	assert_true(!r.any && r.lost && !s.st.alive);
 }
 
+/*
+ * A refused insert whose cell was written later than the row; another site's insert is from
+ * between. The cell has that one's value, under a register that the refused one gives way to.
+ */
+static void test_an_insert_after_a_refused_one(void **state)
+{
+	struct state s;
+	bool taken[COLS], voided[COLS], has[COLS] = {true, true, true};
+	struct merge_result r = {.cell_taken = taken, .cell_voided = voided};
+	struct cell late[2] = {{.col = 0, .reg = {5, 1}}, {.col = 1, .reg = {9, 1}}};
+	struct cell between[2] = {{.col = 0, .reg = {7, 2}}, {.col = 1, .reg = {7, 2}}};
+	struct row refused = {.exist = EXIST_ALIVE, .exist_reg = {5, 1}, .n_cell = 2, .cell = late};
+	struct row insert = {
+		.exist = EXIST_ALIVE, .exist_reg = {7, 2}, .n_cell = 2, .cell = between};
+	(void)state;
+	state_init(&s);
+	merge_refuse(&s.st, &refused, has);
+	assert_true(!s.st.alive && same(s.st.exist, (struct reg){5, SITE_REFUSED}));
+	assert_true(!s.has[0] && s.has[1]);
+	merge_server(&s.st, &insert, has, &r);
+	assert_true(s.st.alive && taken[0] && taken[1] && !voided[1]);
+	assert_true(same(s.cell[0], (struct reg){7, 2}));
+	assert_true(same(s.cell[1], (struct reg){9, SITE_REFUSED}));
+	assert_true(r.lost); /* its sender learns of the register */
+	/* Now it stands like any other. */
+	merge_server(&s.st, &insert, has, &r);
+	assert_true(!taken[0] && !taken[1]);
+}
+
 struct device {
 	struct pending p;
 	bool has[COLS];
@@ -400,6 +429,7 @@ int main(void)
 		cmocka_unit_test(test_insert_voids_only_known_columns),
 		cmocka_unit_test(test_late_null_is_corrected),
 		cmocka_unit_test(test_a_delete_beats_an_insert_of_its_version),
+		cmocka_unit_test(test_an_insert_after_a_refused_one),
 		cmocka_unit_test(test_device_against_joined_versions),
 		cmocka_unit_test(test_device_takes_its_own_echo),
 	};
