@@ -131,7 +131,15 @@ void app_write_last(struct sim_device *d, const char *last)
 		snprintf(sql, sizeof sql, "UPDATE %s SET %s='%s' WHERE %s=(SELECT min(%s) FROM %s)",
 			 t->name, c, last, k, k, t->name);
 		sim_trace(w, "%s   app %s", d->name, sql);
-		if (sqlite3_exec(app_connection(d), sql, NULL, NULL, NULL) != SQLITE_OK)
+		bool ok = sqlite3_exec(app_connection(d), sql, NULL, NULL, NULL) == SQLITE_OK;
+		if (ok && (w->up >> i & 1)) {
+			snprintf(sql, sizeof sql,
+				 "UPDATE " TWIN "%s SET %s='%s' WHERE %s=(SELECT min(%s) FROM " TWIN
+				 "%s)",
+				 t->name, c, last, k, k, t->name);
+			ok = sqlite3_exec(d->app, sql, NULL, NULL, NULL) == SQLITE_OK;
+		}
+		if (!ok)
 			sim_fail(w, "%s: \"%s\": %s", d->name, sql, sqlite3_errmsg(d->app));
 	}
 	if (!w->failed)

@@ -11,8 +11,10 @@ enum { SQL_MAX = 600 };
 void app_add_insert(char *sql, const struct sim_table *t, const char *how);
 /* Keys and values for the parameters of a statement on `t`. */
 void app_bind_all(struct world *w, const struct sim_table *t, sqlite3_stmt *s);
-/* Runs and resets a statement; what an app may run into is no failure of the run. */
-void app_run(struct sim_device *d, sqlite3_stmt *s);
+/* Runs and resets a statement; what an app may run into is no failure of the run. False: busy. */
+bool app_run(struct sim_device *d, sqlite3_stmt *s);
+/* Makes a statement on `t` (SQL_MAX bytes) one on its twin. */
+void app_twin_sql(const struct sim_table *t, char *sql);
 /* One statement on a merge table. */
 void app_merge_write(struct sim_device *d, const struct sim_table *t);
 

@@ -244,7 +244,7 @@ void app_bind_all(struct world *w, const struct sim_table *t, sqlite3_stmt *s)
 	}
 }
 
-void app_run(struct sim_device *d, sqlite3_stmt *s)
+bool app_run(struct sim_device *d, sqlite3_stmt *s)
 {
 	int rc;
 
@@ -262,6 +262,28 @@ void app_run(struct sim_device *d, sqlite3_stmt *s)
 	    rc != SQLITE_MISMATCH)
 		sim_fail(d->w, "%s: the app's \"%s\": %s", d->name, sqlite3_sql(s),
 			 sqlite3_errmsg(d->app));
+	return rc != SQLITE_BUSY;
+}
+
+bool app_create_twin(struct sim_device *d, const struct sim_table *t)
+{
+	char sql[SQL_MAX];
+
+	snprintf(sql, sizeof sql, "%s", t->create);
+	app_twin_sql(t, sql);
+	return sqlite3_exec(d->app, sql, NULL, NULL, NULL) == SQLITE_OK;
+}
+
+void app_twin_sql(const struct sim_table *t, char *sql)
+{
+	char rest[SQL_MAX], name[80];
+	char *at;
+
+	snprintf(name, sizeof name, " %s", t->name);
+	at = strstr(sql, name);
+	assert(at);
+	snprintf(rest, sizeof rest, "%s", at + 1);
+	snprintf(at, SQL_MAX - (size_t)(at - sql), " " TWIN "%s", rest);
 }
 
 static void added_sql(const struct sim_table *t, const char *added, char *sql)
@@ -275,7 +297,8 @@ void app_merge_write(struct sim_device *d, const struct sim_table *t)
 	char sql[SQL_MAX];
 	sqlite3_stmt *s;
 
-	const char *added = app_added(d, table_index(d->w, t));
+	unsigned index = table_index(d->w, t);
+	const char *added = app_added(d, index);
 
 	merge_sql(d->w, t, sql);
 	if (added && rng_chance(&d->w->chance, 250))
@@ -284,6 +307,19 @@ void app_merge_write(struct sim_device *d, const struct sim_table *t)
 		sim_fail(d->w, "%s: \"%s\": %s", d->name, sql, sqlite3_errmsg(d->app));
 		return;
 	}
+	struct rng before = d->w->chance;
+	app_bind_all(d->w, t, s);
+	bool ran = app_run(d, s);
+	sqlite3_finalize(s);
+	if (!ran || !(d->w->up >> index & 1))
+		return;
+	app_twin_sql(t, sql);
+	if (sqlite3_prepare_v2(d->app, sql, -1, &s, NULL) != SQLITE_OK) {
+		sim_fail(d->w, "%s: \"%s\": %s", d->name, sql, sqlite3_errmsg(d->app));
+		return;
+	}
+	/* The same values once more. */
+	d->w->chance = before;
 	app_bind_all(d->w, t, s);
 	app_run(d, s);
 	sqlite3_finalize(s);

@@ -295,6 +295,11 @@ void choose_tables(struct world *w)
 			w->down |= (down ? 1u : 0) << w->n_table;
 			w->table[w->n_table++] = &sim_strict_tables[i];
 		}
+	for (unsigned i = 0; i < n_sim_tables && w->c.kind == CLIMATE_STRICT; i++)
+		if (!sim_tables[i].append && rng_chance(&w->chance, 150)) {
+			w->up |= 1u << w->n_table;
+			w->table[w->n_table++] = &sim_tables[i];
+		}
 	if (w->c.tiny)
 		w->table[w->n_table++] = &sim_tables[rng_below(&w->chance, n_sim_tables)];
 	while (w->n_table == 0)

@@ -69,7 +69,7 @@ static bool track(struct sim_device *d, unsigned i)
 	struct track_options o = {.append = d->w->table[i]->append};
 	struct err e;
 
-	o.direction = d->w->down >> i & 1 ? DIR_DOWN : DIR_BOTH;
+	o.direction = d->w->down >> i & 1 ? DIR_DOWN : d->w->up >> i & 1 ? DIR_UP : DIR_BOTH;
 	o.priority = (int)((d->w->seed >> i) % 10); /* the same on all devices */
 	int rc = track_table(engine_devdb(d->en), d->w->table[i]->name, &o, &e);
 	if (device_struck(d))
@@ -98,7 +98,8 @@ static void create_tables(struct sim_device *d)
 	sqlite3 *app = app_connection(d);
 
 	for (unsigned i = 0; i < d->w->n_table; i++)
-		if (sqlite3_exec(app, d->w->table[i]->create, NULL, NULL, NULL) != SQLITE_OK)
+		if (sqlite3_exec(app, d->w->table[i]->create, NULL, NULL, NULL) != SQLITE_OK ||
+		    ((d->w->up >> i & 1) && !app_create_twin(d, d->w->table[i])))
 			sim_fail(d->w, "%s: %s", d->name, sqlite3_errmsg(app));
 	/* Some rows are there before the table is tracked. */
 	if (rng_chance(&d->w->chance, 300))

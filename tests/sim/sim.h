@@ -331,6 +331,7 @@ struct world {
 	struct sim_device *device; /* n_device of cap_device exist by now */
 	struct sim_table const *table[TABLES_MAX];
 	uint32_t down; /* tables that only the operator writes; bits */
+	uint32_t up;   /* merge tables that devices write and do not receive; bits */
 	struct sim_backend backend;
 
 	struct item **queue; /* a heap by (at_ms, order) */
@@ -465,6 +466,12 @@ void app_prefill(struct sim_device *d);
 /* Keeps those of an interrupted transaction's tokens that are in the database. */
 void app_keep_found(struct sim_device *d, const struct token *fresh, size_t n);
 void app_end(struct sim_device *d); /* commits or rolls back the open transaction */
+/*
+ * Beside a table that only goes up its app keeps another, not tracked, and writes both alike: what
+ * it wrote there nobody else may change.
+ */
+bool app_create_twin(struct sim_device *d, const struct sim_table *t);
+#define TWIN "mine_"
 /* A value for a column of `type` (see sim_table), bound to the statement. */
 void app_bind_value(struct world *w, sqlite3_stmt *s, int at, char type);
 void app_bind_key(struct world *w, sqlite3_stmt *s, int at, char type);
