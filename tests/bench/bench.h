@@ -53,6 +53,8 @@ void bench_progress(const char *fmt, ...) NEAP_PRINTF(1, 2);
 void bench_die(const char *fmt, ...) NEAP_PRINTF(1, 2) __attribute__((noreturn));
 double bench_now(void);				 /* seconds, monotonic */
 int bench_by_size(const void *a, const void *b); /* of doubles, for qsort */
+/* Of n > 0 samples; of an even number, the mean of the two in the middle. */
+double bench_median(const double *sorted, size_t n);
 
 /* SQLite as an app of ours uses it: WAL, synchronous=NORMAL, or FULL where it is a server's. */
 sqlite3 *bench_open(const char *path, bool full);

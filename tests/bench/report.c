@@ -104,6 +104,11 @@ int bench_by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+double bench_median(const double *sorted, size_t n)
+{
+	return (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
+}
+
 static void machine(char *out, size_t size)
 {
 	char line[256], model[128] = "unknown processor";
@@ -146,7 +151,7 @@ static void print_json(const char *where)
 	for (size_t i = 0; i < N_KEYS; i++) {
 		if (!keys[i].n)
 			continue;
-		put_number(o, keys[i].name, "", keys[i].sample[keys[i].n / 2]);
+		put_number(o, keys[i].name, "", bench_median(keys[i].sample, keys[i].n));
 		put_number(o, keys[i].name, "_min", keys[i].sample[0]);
 		put_number(o, keys[i].name, "_max", keys[i].sample[keys[i].n - 1]);
 	}
@@ -162,10 +167,10 @@ static void print_table(const char *where)
 	printf("%-28s %12s %12s %12s %-7s %s\n", "", "least", "median", "greatest", "", "goal");
 	for (size_t i = 0; i < N_KEYS; i++) {
 		const struct key *k = &keys[i];
-		double median = k->sample[k->n / 2];
 
 		if (!k->n)
 			continue;
+		double median = bench_median(k->sample, k->n);
 		printf("%-28s %12.6g %12.6g %12.6g %-7s", k->name, k->sample[0], median,
 		       k->sample[k->n - 1], k->unit);
 		if (k->better)
