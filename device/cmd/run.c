@@ -29,7 +29,9 @@ static void say(void *ctx, const char *db, const char *text)
 	fprintf(stderr, "%s neap %s: %s\n", stamp, db, text);
 }
 
-enum { AGAIN_MS = 5000, LOCKED_MS = 100 };
+enum { OPT_EVERY = 256, AGAIN_MS = 5000, LOCKED_MS = 100 };
+
+static int64_t every_ms; /* --every; 0 without it */
 
 /* One database of the command line. */
 struct entry {
@@ -49,8 +51,11 @@ static void on_ended(void *ctx, const char *db, const char *text)
 /* Opens one of `n` databases. What is in the way is told once. */
 static int try_open(struct agent *a, struct entry *x, size_t n, struct err *e)
 {
-	struct node_owner owner = {
-		.ctx = x, .shares_loop = n > 1, .say = say, .ended = n > 1 ? on_ended : NULL};
+	struct node_owner owner = {.ctx = x,
+				   .shares_loop = n > 1,
+				   .every_ms = (uint64_t)every_ms,
+				   .say = say,
+				   .ended = n > 1 ? on_ended : NULL};
 	int rc = agent_add(a, x->db, &owner, NULL, e);
 
 	if (rc == NE_BUSY)
@@ -98,15 +103,28 @@ static int serve(struct agent *a, struct entry *x, size_t n, struct err *e)
 	}
 }
 
+static int take_every(const char *text, struct err *e)
+{
+	TRY(cmd_age(text, &every_ms, e));
+	return every_ms <= NODE_EVERY_MAX_MS
+		       ? NE_OK
+		       : err_set(e, NE_USAGE, "--every '%s' is more than 7 days", text);
+}
+
 static int run(int argc, char **argv)
 {
-	static const struct option options[] = {CMD_HELP, {0}};
+	static const struct option options[] = {
+		{"every", required_argument, NULL, OPT_EVERY}, CMD_HELP, {0}};
 	struct agent *a;
 	struct err e = {0};
-	int code;
+	int o, code;
 
-	if (cmd_option(&cmd_run, argc, argv, options, &code) == 0)
-		return code;
+	while ((o = cmd_option(&cmd_run, argc, argv, options, &code)) != -1) {
+		if (o == 0)
+			return code;
+		if (take_every(optarg, &e))
+			return cmd_usage(&cmd_run, "%s", e.text);
+	}
 	if (argc == optind)
 		return cmd_usage(&cmd_run, "give at least one database");
 	size_t n = (size_t)(argc - optind);
@@ -128,7 +146,7 @@ const struct command cmd_run = {
 	.name = "run",
 	.run = run,
 	.line = "agent: keep databases in sync until SIGTERM",
-	.help = "neap run DB…\n\n"
+	.help = "neap run [--every DURATION] DB…\n\n"
 		"Keeps each database in sync, through any length of time offline, until SIGTERM or "
 		"SIGINT. Each\n"
 		"database takes one agent; the other commands go through its socket DB.neap-sock.\n"
@@ -137,5 +155,18 @@ const struct command cmd_run = {
 		"again; the others go on.\n"
 		"Connections, losses and their reasons are told on stderr; `neap status DB` tells "
 		"where it\n"
-		"stands.\n",
+		"stands.\n\n"
+		"  --every DURATION   for a radio, or a connection that is paid for: connect only "
+		"every "
+		"so often\n"
+		"                     (30s, 5m, 1h; at most 7d), send what has gathered, fetch "
+		"what is "
+		"missing,\n"
+		"                     and disconnect. A wake-up comes up to a tenth early, so that "
+		"a "
+		"fleet\n"
+		"                     spreads. `neap sync DB` connects at once; `neap status DB` "
+		"says "
+		"when the\n"
+		"                     next one is\n",
 };

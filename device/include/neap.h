@@ -230,6 +230,15 @@ enum { NEAP_CHANGE_FUNCTIONS = 256 };
 int neap_on_change(neap *n, const char *table, neap_change_fn fn, void *ctx);
 
 /*
+ * For a radio, or a connection that is paid for: neap_start() and neap_poll_begin() then connect
+ * only every `every_ms`, or up to a tenth earlier, send what has gathered, fetch what is missing,
+ * and disconnect. neap_sync() and neap_verify() connect at once. In between neap_status() has the
+ * state "asleep" and says when the next one is. 0: connected all the time, as without it; else
+ * 1,000 to 604,800,000 (7 days). Only while `n` neither runs nor syncs.
+ */
+int neap_every(neap *n, int64_t every_ms);
+
+/*
  * A value of a cell, with SQLite's numbers for the types. It stands inside other structs and will
  * not grow: SQLite has no other types of values.
  */

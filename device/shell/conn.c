@@ -8,12 +8,13 @@
 static const unsigned may_go[] = {
 	[CONN_IDLE] = BIT(CONN_REFRESHING) | BIT(CONN_CONNECTING),
 	[CONN_LOGIN] = BIT(CONN_REFRESHING) | BIT(CONN_CONNECTING),
-	[CONN_WAITING] = BIT(CONN_REFRESHING) | BIT(CONN_CONNECTING),
+	[CONN_WAITING] = BIT(CONN_REFRESHING) | BIT(CONN_CONNECTING) | BIT(CONN_ASLEEP),
+	[CONN_ASLEEP] = BIT(CONN_REFRESHING) | BIT(CONN_CONNECTING),
 	[CONN_REFRESHING] = BIT(CONN_LOGIN) | BIT(CONN_WAITING) | BIT(CONN_CONNECTING),
-	[CONN_CONNECTING] =
-		BIT(CONN_UP) | BIT(CONN_WAITING) | BIT(CONN_REFRESHING) | BIT(CONN_LOGIN),
-	[CONN_UP] =
-		BIT(CONN_WAITING) | BIT(CONN_CONNECTING) | BIT(CONN_REFRESHING) | BIT(CONN_LOGIN),
+	[CONN_CONNECTING] = BIT(CONN_UP) | BIT(CONN_WAITING) | BIT(CONN_REFRESHING) |
+			    BIT(CONN_LOGIN) | BIT(CONN_ASLEEP),
+	[CONN_UP] = BIT(CONN_WAITING) | BIT(CONN_CONNECTING) | BIT(CONN_REFRESHING) |
+		    BIT(CONN_LOGIN) | BIT(CONN_ASLEEP),
 };
 
 static void move(struct conn *c, enum conn_state to, uint64_t deadline_ms)
@@ -130,8 +131,37 @@ enum conn_order conn_tick(struct conn *c, uint64_t now_ms)
 	return CONN_NOTHING;
 }
 
+/* A token that is due for renewal is renewed first: while the link is up it would take another
+ * connection. Should that fail, the old one serves as long as it is good.
+ */
+static enum conn_order wake(struct conn *c, uint64_t now_ms)
+{
+	if (c->problem == NE_BUSY && now_ms < c->deadline_ms)
+		return CONN_NOTHING;
+	return now_ms >= refresh_due_ms(c) ? refresh(c) : go(c, now_ms);
+}
+
+bool conn_may_sleep(const struct conn *c)
+{
+	return may_go[c->state] & BIT(CONN_ASLEEP) && !c->renewing;
+}
+
+enum conn_order conn_sleep(struct conn *c, uint64_t now_ms, uint64_t until_ms)
+{
+	bool linked = c->state == CONN_UP || c->state == CONN_CONNECTING;
+
+	assert(conn_may_sleep(c));
+	if (c->state == CONN_WAITING && c->problem == NE_BUSY && c->deadline_ms > until_ms)
+		until_ms = c->deadline_ms;
+	c->attempts = 0; /* the next wake-up is not to pay for this one */
+	move(c, CONN_ASLEEP, until_ms > now_ms ? until_ms : now_ms);
+	return linked ? CONN_DISCONNECT : CONN_NOTHING;
+}
+
 enum conn_order conn_poke(struct conn *c, uint64_t now_ms)
 {
+	if (c->state == CONN_ASLEEP)
+		return wake(c, now_ms);
 	/* What the server asked for (Retry-After) is kept; our own back-off is cut short. */
 	if (c->state != CONN_WAITING || c->problem == NE_BUSY)
 		return CONN_NOTHING;
@@ -241,6 +271,7 @@ const char *conn_state_name(enum conn_state state)
 		[CONN_IDLE] = "stopped",	  [CONN_LOGIN] = "login-required",
 		[CONN_WAITING] = "offline",	  [CONN_REFRESHING] = "connecting",
 		[CONN_CONNECTING] = "connecting", [CONN_UP] = "connected",
+		[CONN_ASLEEP] = "asleep",
 	};
 	return names[state];
 }

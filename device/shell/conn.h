@@ -28,6 +28,7 @@ enum conn_state {
 	CONN_IDLE,    /* before conn_start and after conn_stop */
 	CONN_LOGIN,   /* refresh was refused: only a new login helps */
 	CONN_WAITING, /* for the back-off timer */
+	CONN_ASLEEP,  /* by choice, until the deadline: see conn_sleep */
 	CONN_REFRESHING,
 	CONN_CONNECTING, /* and subscribing */
 	CONN_UP,
@@ -65,7 +66,7 @@ void conn_init(struct conn *c, uint32_t (*random)(void *ctx), void *random_ctx);
 enum conn_order conn_start(struct conn *c, uint64_t now_ms, uint64_t left_ms, uint64_t life_ms);
 /* The deadline was reached. */
 enum conn_order conn_tick(struct conn *c, uint64_t now_ms);
-/* A person or program asks now: ends a wait early. */
+/* A person or program asks now: ends a wait, or sleep, early. */
 enum conn_order conn_poke(struct conn *c, uint64_t now_ms);
 /*
  * The refresh ended with `code`: NE_OK (a token of `life_ms`), NE_AUTH (login required), anything
@@ -73,6 +74,13 @@ enum conn_order conn_poke(struct conn *c, uint64_t now_ms);
  */
 enum conn_order conn_refreshed(struct conn *c, uint64_t now_ms, int code, uint64_t life_ms,
 			       uint64_t retry_after_ms);
+/*
+ * Nothing is to be said until `until_ms`: the link, or the attempt to connect, ends. What the
+ * server asked for (Retry-After) may make it later. Only conn_poke ends it. Not while a token is
+ * being fetched (conn_may_sleep), nor where only a new login helps.
+ */
+bool conn_may_sleep(const struct conn *c);
+enum conn_order conn_sleep(struct conn *c, uint64_t now_ms, uint64_t until_ms);
 void conn_link_up(struct conn *c, uint64_t now_ms);
 /* The attempt failed or the link was lost: NE_AUTH (the token was refused), NE_CERT, others. */
 enum conn_order conn_link_lost(struct conn *c, uint64_t now_ms, int code);

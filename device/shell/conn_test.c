@@ -244,9 +244,64 @@ static void a_group_key_that_comes_needs_no_refresh(void **state)
 	assert_true(conn_deadline_ms(&c) < renewal);
 }
 
+static void it_sleeps_and_wakes_when_asked(void **state)
+{
+	struct conn c = up();
+
+	(void)state;
+	assert_true(conn_may_sleep(&c));
+	assert_int_equal(conn_sleep(&c, 5000, 300000), CONN_DISCONNECT);
+	assert_int_equal(conn_deadline_ms(&c), 300000);
+	/* Time alone does not end it: whoever wakes it has something to ask. */
+	assert_int_equal(conn_tick(&c, 300001), CONN_NOTHING);
+	assert_int_equal(c.state, CONN_ASLEEP);
+	assert_int_equal(conn_poke(&c, 200000), CONN_CONNECT);
+	/* An attempt that fails is no reason to wait longer the next time. */
+	dice = 800;
+	conn_link_lost(&c, 200000, NE_UNREACHABLE);
+	assert_int_equal(conn_sleep(&c, 200500, 500000), CONN_NOTHING);
+	assert_int_equal(c.attempts, 0);
+	assert_int_equal(c.problem, NE_UNREACHABLE);
+	assert_int_equal(conn_poke(&c, 500000), CONN_CONNECT);
+}
+
+/* Renewed while the link is up a token would cost another connection. */
+static void a_sleeper_renews_its_token_before_it_connects(void **state)
+{
+	struct conn c = up();
+	uint64_t due = conn_deadline_ms(&c);
+
+	(void)state;
+	conn_sleep(&c, 5000, due - 1);
+	assert_int_equal(conn_poke(&c, due - 1), CONN_CONNECT);
+	conn_link_up(&c, due - 1);
+	conn_sleep(&c, due - 1, due + 1);
+	assert_int_equal(conn_poke(&c, due + 1), CONN_REFRESH);
+	assert_false(conn_may_sleep(&c));
+	/* The login server is away: the old token is still good. */
+	dice = 0;
+	assert_int_equal(conn_refreshed(&c, due + 2, NE_UNREACHABLE, 0, 0), CONN_NOTHING);
+	assert_int_equal(conn_tick(&c, conn_deadline_ms(&c)), CONN_CONNECT);
+}
+
+static void a_sleeper_waits_as_long_as_the_server_asked(void **state)
+{
+	struct conn c = begun(0, CONN_REFRESH);
+
+	(void)state;
+	assert_int_equal(conn_refreshed(&c, 2000, NE_BUSY, 0, 60000), CONN_NOTHING);
+	assert_int_equal(conn_sleep(&c, 2000, 10000), CONN_NOTHING);
+	assert_int_equal(conn_deadline_ms(&c), 62000);
+	assert_int_equal(conn_poke(&c, 61999), CONN_NOTHING);
+	assert_int_equal(conn_poke(&c, 62000), CONN_REFRESH);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(it_sleeps_and_wakes_when_asked),
+		cmocka_unit_test(a_sleeper_renews_its_token_before_it_connects),
+		cmocka_unit_test(a_sleeper_waits_as_long_as_the_server_asked),
 		cmocka_unit_test(a_good_token_connects_at_once),
 		cmocka_unit_test(an_old_token_is_refreshed_first),
 		cmocka_unit_test(backoff_doubles_from_1_s_to_60_s_with_full_jitter),

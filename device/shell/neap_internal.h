@@ -47,6 +47,7 @@ struct neap {
 	/* Changed under mode_lock, and only while no loop runs; the loop reads them without. */
 	size_t n_change;
 	struct api_change *change;
+	uint64_t every_ms;
 	neap_conflict_fn conflict;
 	void *conflict_ctx;
 	size_t n_resolver;

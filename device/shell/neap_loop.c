@@ -41,8 +41,10 @@ static void *run(void *ctx)
 
 static int open_agent(neap *n, struct err *e)
 {
-	const struct node_owner owner = api_owner(n);
+	struct node_owner owner = api_owner(n);
 	int rc = agent_new(&n->agent, e);
+
+	owner.every_ms = n->every_ms;
 
 	keep_ended(n, &(struct err){0});
 	if (!rc)
@@ -96,6 +98,26 @@ static int begin_poll(neap *n, int *fd, struct err *e)
 	api_loop_push(&n->here, n);
 	n->mode = API_POLL;
 	return NE_OK;
+}
+
+int neap_every(neap *n, int64_t every_ms)
+{
+	struct err e = {0};
+	int rc = NE_OK;
+
+	if (api_enter(n, "neap_every", NULL))
+		return NEAP_USAGE;
+	pthread_mutex_lock(&n->mode_lock);
+	if (n->mode != API_IDLE || n->syncs > 0)
+		rc = err_set(&e, NE_USAGE,
+			     "neap_every: not while it runs or syncs; neap_stop first");
+	else if (every_ms && (every_ms < NODE_EVERY_MIN_MS || every_ms > NODE_EVERY_MAX_MS))
+		rc = err_set(&e, NE_USAGE, "neap_every: %lld ms is neither 0 nor 1 s to 7 days",
+			     (long long)every_ms);
+	else
+		n->every_ms = (uint64_t)every_ms;
+	pthread_mutex_unlock(&n->mode_lock);
+	return api_done(n, rc, &e);
 }
 
 int neap_start(neap *n)

@@ -339,6 +339,35 @@ static void conflicts_are_listed(void **state)
 	neap_close(n);
 }
 
+/* A wake-up that reaches nobody ends after a few attempts; the next one comes when it is due. */
+static void now_and_then(void **state)
+{
+	neap *n = opened();
+	struct neap_status s = {.size = sizeof s};
+	uint64_t began_ms = mono_ms();
+	int fd, wait;
+
+	(void)state;
+	assert_int_equal(neap_every(NULL, 1000), NEAP_USAGE);
+	assert_int_equal(neap_every(n, 999), NEAP_USAGE);
+	assert_int_equal(neap_every(n, (int64_t)7 * 24 * 3600 * 1000 + 1), NEAP_USAGE);
+	assert_int_equal(neap_every(n, 1000), NEAP_OK);
+	assert_int_equal(neap_every(n, 0), NEAP_OK);
+	assert_int_equal(neap_every(n, 3600 * 1000), NEAP_OK);
+	assert_int_equal(neap_poll_begin(n, &fd), NEAP_OK);
+	assert_int_equal(neap_every(n, 0), NEAP_USAGE);
+	do {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+
+		assert_int_equal(neap_dispatch(n, &wait), NEAP_OK);
+		assert_int_equal(neap_status(n, &s), NEAP_OK);
+		poll(&p, 1, wait < 100 ? wait : 100);
+		assert_true(mono_ms() - began_ms < 60000);
+	} while (!strstr(s.next_step, "the next try is in 3"));
+	assert_string_equal(s.state, "offline");
+	neap_close(n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +379,7 @@ int main(void)
 		WITH_DB(a_comparison_waits_for_the_server),
 		WITH_DB(the_control_socket_is_the_owners_and_refuses_nonsense),
 		WITH_DB(init_refuses_what_cannot_be),
+		WITH_DB(now_and_then),
 		WITH_DB(conflicts_are_told_and_resolved),
 		WITH_DB(a_resolver_may_keep_and_be_wrong),
 		WITH_DB(a_removed_resolver_is_not_asked),

@@ -160,11 +160,13 @@ void node_step(struct node *n)
 {
 	read_watch(n);
 	control_step(n->control);
+	node_wake_step(n);
 	node_link_step(n);
 	node_feed_all(n);
 	node_link_change_over(n);
 	check_silence(n);
 	node_sync_step(n);
+	node_rest_step(n);
 }
 
 int node_check_file(const struct node *n, struct err *e)

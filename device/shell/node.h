@@ -12,6 +12,8 @@
 enum {
 	NODE_FDS = CONTROL_FDS + 2,
 	NODE_SYNCS = 16, /* at a time; one more is NE_BUSY */
+	NODE_EVERY_MIN_MS = 1000,
+	NODE_EVERY_MAX_MS = 7 * 24 * 3600 * 1000, /* keys change at most every 30 days */
 };
 
 struct node;
@@ -21,6 +23,11 @@ struct node_owner {
 	void *ctx;
 	/* There are others in the loop: no step waits long for somebody else's lock. */
 	bool shares_loop;
+	/*
+	 * 0, or: the link is up only for a sync every so often, and for whoever asks for one. See
+	 * NODE_EVERY_MIN_MS.
+	 */
+	uint64_t every_ms;
 	/* One line for a log: connected, offline and why, … Never a secret. */
 	void (*say)(void *ctx, const char *db, const char *text);
 	/* The file is gone or another one: the agent has closed it. See agent_run. */

@@ -63,6 +63,7 @@ struct node {
 	struct conn conn;
 
 	uint64_t attempt; /* of the link */
+	bool awake;	  /* node_owner.every_ms: this wake-up's sync was begun */
 	uint64_t
 		change_over_ms; /* mono: when to leave a link that works for a newer token; 0 not */
 	bool engine_up;		/* the engine was told EV_LINK_UP last */
@@ -106,6 +107,7 @@ void node_link_poke(struct node *n);
 void node_link_up(struct node *n);
 void node_link_lost(struct node *n, const struct letter *l);
 void node_link_unknown_key(struct node *n, bool group);
+void node_link_sleep(struct node *n, uint64_t until_ms);
 void node_link_suspect(struct node *n); /* alive by TCP, dead by every other sign */
 void node_secret_changed(struct node *n);
 void node_group_key(struct node *n, const struct f_key *key);
@@ -117,7 +119,12 @@ void node_feed_all(struct node *n);
 enum resolution node_resolve(void *ctx, const struct engine_conflict *c, struct val *write);
 struct link_view node_view(const struct node *n);
 
+/* node_wake.c: a link that is up only now and then. */
+void node_wake_step(struct node *n); /* before the connection's step */
+void node_rest_step(struct node *n); /* after all others */
+
 /* node_sync.c: those who wait, and the control socket. */
+bool node_syncs_wait(const struct node *n);
 void node_synced(struct node *n, uint64_t id);
 void node_verified(struct node *n, uint64_t id);
 void node_sync_step(struct node *n);

@@ -296,6 +296,12 @@ void node_link_lost(struct node *n, const struct letter *l)
 	do_order(n, order);
 }
 
+void node_link_sleep(struct node *n, uint64_t until_ms)
+{
+	n->failures = 0;
+	do_order(n, conn_sleep(&n->conn, mono_ms(), until_ms));
+}
+
 void node_link_unknown_key(struct node *n, bool group)
 {
 	conn_unknown_key(&n->conn, mono_ms(), group);
@@ -334,6 +340,7 @@ void node_secret_changed(struct node *n)
 	n->down_due = n->engine_up;
 	n->link->disconnect(n->link);
 	conn_init(&n->conn, random_u32, NULL);
+	n->awake = false;
 	node_say(n, "a new login was found");
 	node_link_start(n);
 }

@@ -213,6 +213,14 @@ static void ask(struct node *n, struct sync *s)
 		s->asked = false;
 }
 
+bool node_syncs_wait(const struct node *n)
+{
+	for (size_t i = 0; i < NODE_SYNCS; i++)
+		if (n->sync[i].id)
+			return true;
+	return false;
+}
+
 void node_sync_step(struct node *n)
 {
 	bool any = false;

@@ -93,12 +93,22 @@ static void tell_offline(const struct link_view *v, struct report *r)
 		     "%s", v->text);
 		return;
 	}
-	if (v->state == CONN_WAITING)
+	if (v->state == CONN_WAITING || v->state == CONN_ASLEEP)
 		snprintf(next, sizeof next,
 			 "nothing to do: the next try is in %llu s; changes wait in the database",
 			 (unsigned long long)((v->retry_in_ms + 999) / 1000));
 	tell(r, "offline", v->problem == NE_TIMEOUT ? NE_TIMEOUT : NE_UNREACHABLE, next, "%s",
 	     v->text);
+}
+
+static void tell_asleep(const struct link_view *v, struct report *r)
+{
+	char next[100];
+
+	snprintf(next, sizeof next,
+		 "nothing to do: it connects in %llu s, or now with `neap sync DB`",
+		 (unsigned long long)((v->retry_in_ms + 999) / 1000));
+	tell(r, "asleep", NE_OK, next, "the agent connects only now and then (--every)");
 }
 
 static void tell_link(const struct engine_status *s, const struct link_view *v, struct report *r)
@@ -119,12 +129,15 @@ static void tell_link(const struct engine_status *s, const struct link_view *v, 
 	r->connection = v->state == CONN_UP	   ? online(s)
 			: v->state == CONN_LOGIN   ? "login-required"
 			: v->state == CONN_WAITING ? "offline"
+			: v->state == CONN_ASLEEP  ? "asleep"
 						   : "connecting";
 	if (v->state == CONN_LOGIN)
 		tell(r, "login-required", NE_LOGIN,
 		     "log in again with `neap init DB --server URL --user U --device D`; pending "
 		     "changes are kept",
 		     "the server refused this device's login: %s", v->text);
+	else if (v->state == CONN_ASLEEP && !v->problem)
+		tell_asleep(v, r);
 	else if (v->state != CONN_UP)
 		tell_offline(v, r);
 }
@@ -211,10 +224,11 @@ int ops_status(struct engine *en, const char *db, const struct link_view *view, 
 	int64_t age = s.oldest_pending_ms > 0 && s.oldest_pending_ms < now
 			      ? now - s.oldest_pending_ms
 			      : 0;
+	bool asleep = view && view->state == CONN_ASLEEP;
 	*out = json_pack(
 		"{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
 		"s:I, s:I, s:I,"
-		" s:s, s:I, s:I, s:o, s:o, s:s, s:b, s:I, s:I, s:I}",
+		" s:s, s:I, s:I, s:o, s:o, s:s, s:b, s:I, s:I, s:I, s:I}",
 		"database", db, "user", engine_devdb(en)->user.at, "device",
 		engine_devdb(en)->device.at, "state", state_of(&r), "reason", reason ? reason : "",
 		"next_step", r.n ? r.at[0].next_step : "", "pending_rows",
@@ -229,6 +243,7 @@ int ops_status(struct engine *en, const char *db, const struct link_view *view, 
 		(json_int_t)(view ? view->other_key : 0), "tables", tables, "troubles", troubles,
 		"connection", r.connection, "pending_bytes_estimated", s.pending_estimated,
 		"dropped_rows", (json_int_t)s.dropped_rows, "conflict_rows",
-		(json_int_t)s.conflict_rows, "clock_offset_ms", (json_int_t)s.clock_offset_ms);
+		(json_int_t)s.conflict_rows, "clock_offset_ms", (json_int_t)s.clock_offset_ms,
+		"wake_in_ms", (json_int_t)(asleep ? view->retry_in_ms : 0));
 	return *out ? NE_OK : err_set(e, NE_MEMORY, "out of memory");
 }

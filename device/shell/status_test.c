@@ -67,8 +67,25 @@ static void test_what_is_in_the_way_of_the_connection(void **state)
 	v = (struct link_view){
 		.state = CONN_CONNECTING, .problem = NE_TIMEOUT, .text = "did not answer in time"};
 	expect(&v, "offline", 3, "did not answer in time", "tried again now");
+	v = (struct link_view){.state = CONN_ASLEEP,
+			       .problem = NE_UNREACHABLE,
+			       .text = "Connection refused",
+			       .retry_in_ms = 240000};
+	expect(&v, "offline", 3, "Connection refused", "the next try is in 240 s");
 	v = (struct link_view){.state = CONN_UP, .rival = true, .rival_ms = 3000};
 	expect(&v, "session-taken", 3, "3 s ago", "device id of its own");
+}
+
+/* By choice: nothing is in the way. */
+static void test_asleep(void **state)
+{
+	const struct link_view v = {.state = CONN_ASLEEP, .text = "", .retry_in_ms = 299500};
+	(void)state;
+
+	expect(&v, "asleep", 0, "--every", "it connects in 300 s");
+	json_t *s = status_of(&v);
+	assert_int_equal(json_integer_value(json_object_get(s, "wake_in_ms")), 299500);
+	json_decref(s);
 }
 
 static void test_what_is_in_the_way_of_the_file(void **state)
@@ -146,6 +163,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_agent, make_db, drop_db),
 		cmocka_unit_test_setup_teardown(test_what_is_in_the_way_of_the_connection, make_db,
 						drop_db),
+		cmocka_unit_test_setup_teardown(test_asleep, make_db, drop_db),
 		cmocka_unit_test_setup_teardown(test_what_is_in_the_way_of_the_file, make_db,
 						drop_db),
 		cmocka_unit_test_setup_teardown(test_nothing_in_the_way, make_db, drop_db),

@@ -196,9 +196,9 @@ class Device:
         finally:
             db.close()
 
-    def start(self):
+    def start(self, *options):
         log = open(self.stack.dir / f"agent-{self.name}.log", "ab")
-        self.agent = subprocess.Popen([NEAP, "run", self.db], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.agent = subprocess.Popen([NEAP, "run", *options, self.db], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         log.close()
 
     def kill(self, how=signal.SIGKILL):

@@ -41,8 +41,8 @@ class Case(unittest.TestCase):
     def gone(self, d, state):
         wait_for(f"no {state} in the status of {d.name}", lambda: not self.trouble(d, state), 60, 0.2)
 
-    def agent(self, d):
-        d.start()
+    def agent(self, d, *options):
+        d.start(*options)
         self.addCleanup(d.kill)
         wait_for("the agent", lambda: os.path.exists(d.db + ".neap-sock"))
 
@@ -63,6 +63,33 @@ class WithAServer(Case):
         self.agent(d)
         wait_for("in-sync", lambda: d.status()["state"] == "in-sync")
         self.assertEqual(d.status()["troubles"], [])
+
+    def test_asleep(self):
+        d1, d2 = self.pair("asleep")
+        self.agent(d1, "--every", "1h")
+        self.expect(d1, "asleep", 0, "only now and then", "it connects in 3[2-6]\\d\\d s, or now with `neap sync")
+        self.assertEqual(d1.status()["state"], "asleep")
+        d1.sql("INSERT INTO items VALUES (3, 'gathers', 1)")
+        d2.sql("INSERT INTO items VALUES (4, 'comes', 1)")
+        d2.sync()
+        # Nothing moves before somebody asks, or the time has come.
+        for _ in range(5):
+            self.assertEqual((d1.status()["state"], d1.status()["pending_rows"]), ("asleep", 1))
+        self.assertEqual(d2.sql("SELECT count(*) FROM items WHERE id = 3"), [(0,)])
+        self.assertEqual(d1.sql("SELECT count(*) FROM items WHERE id = 4"), [(0,)])
+        d1.sync()
+        self.assertEqual(d1.sql("SELECT count(*) FROM items WHERE id = 4"), [(1,)])
+        d2.sync()
+        self.assertEqual(d2.sql("SELECT count(*) FROM items WHERE id = 3"), [(1,)])
+        wait_for("sleep after a sync", lambda: d1.status()["state"] == "asleep")
+        self.assertIn(d1.status()["wake_in_ms"], range(3_200_000, 3_600_001))
+        d1.kill()
+        self.agent(d1, "--every", "1s")
+        for i in (5, 6):
+            wait_for("sleep", lambda: d1.status()["state"] == "asleep")
+            d1.sql("INSERT INTO items VALUES (?, ?, 1)", i, f"gathers {i}")
+            wait_for("a wake-up", lambda: self.stack.sql("SELECT count(*) FROM items WHERE user_id = 'asleep' AND id = ?", i) == [(1,)])
+        self.assertIn("is not an age", subprocess.run([NEAP, "run", "--every", "5", d1.db], capture_output=True, text=True).stderr)
 
     def test_schema_refused(self):
         d, _ = self.pair("schema")
