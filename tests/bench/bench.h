@@ -38,7 +38,8 @@ struct bench_part {
 };
 
 extern const struct bench_part bench_capture, bench_ingest, bench_single, bench_bytes,
-	bench_updates, bench_ping, bench_catchup, bench_fresh, bench_fleet, bench_users;
+	bench_updates, bench_ping, bench_catchup, bench_fresh, bench_fleet, bench_users,
+	bench_radio;
 
 /* `key` is one of report.c's. */
 void bench_sample(const char *key, double value);

@@ -22,8 +22,8 @@ struct bench_options bench_options = {.rows = 100000, .repeats = 5, .devices = 1
 char bench_dir[] = "/tmp/neap-bench.XXXXXX";
 
 static const struct bench_part *const parts[] = {
-	&bench_capture, &bench_ingest,	&bench_single, &bench_bytes, &bench_updates,
-	&bench_ping,	&bench_catchup, &bench_fresh,  &bench_fleet, &bench_users,
+	&bench_capture, &bench_ingest, &bench_single, &bench_bytes, &bench_updates, &bench_ping,
+	&bench_catchup, &bench_fresh,  &bench_fleet,  &bench_users, &bench_radio,
 };
 
 double bench_now(void)

@@ -23,7 +23,7 @@ struct flow {
 	atomic_ullong *bytes, *plain;
 };
 
-static atomic_ullong up, down, up_plain, down_plain;
+static atomic_ullong up, down, up_plain, down_plain, records;
 static atomic_uint target;
 static int listener;
 static struct flow flows[2 * PAIRS_MAX]; /* even ones go up; from −1 unused */
@@ -44,6 +44,7 @@ static void count_records(struct flow *f, const uint8_t *at, size_t len)
 		if (f->n_header < TLS_HEADER)
 			continue;
 		f->n_header = 0;
+		records++;
 		f->left = (unsigned)f->header[3] << 8 | f->header[4];
 		if (f->header[0] == TLS_DATA && f->left > TLS_OVERHEAD)
 			*f->plain += f->left - TLS_OVERHEAD;
@@ -153,5 +154,6 @@ unsigned short proxy_start(unsigned short to_port)
 
 struct proxy_count proxy_count(void)
 {
-	return (struct proxy_count){(double)up, (double)down, (double)up_plain, (double)down_plain};
+	return (struct proxy_count){(double)up, (double)down, (double)up_plain, (double)down_plain,
+				    (double)records};
 }

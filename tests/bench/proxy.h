@@ -6,6 +6,7 @@
  * (In TLS 1.3 that has the encrypted part of a handshake in it.) */
 struct proxy_count {
 	double up, down, up_plain, down_plain;
+	double records; /* of TLS, both ways */
 };
 
 /*

@@ -56,6 +56,14 @@ static struct key {
 	{.name = "storm_seconds", .unit = "s"},
 	{.name = "bare_connects_seconds", .unit = "s"},
 	{.name = "users_10k_rows_s_ratio", .unit = "x", .better = 1, .goal = 0.5},
+	{.name = "radio_idle_bytes_hour", .unit = "B"},
+	{.name = "radio_idle_messages_hour", .unit = ""},
+	{.name = "radio_busy_bytes_hour", .unit = "B"},
+	{.name = "radio_busy_messages_hour", .unit = ""},
+	{.name = "radio_5m_idle_bytes_hour", .unit = "B"},
+	{.name = "radio_5m_idle_messages_hour", .unit = ""},
+	{.name = "radio_5m_busy_bytes_hour", .unit = "B"},
+	{.name = "radio_5m_busy_messages_hour", .unit = ""},
 };
 
 enum { N_KEYS = sizeof keys / sizeof *keys };

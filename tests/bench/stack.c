@@ -179,20 +179,31 @@ void device_through(struct device *d, unsigned short port)
 	json_decref(settings);
 }
 
-void device_start(struct device *d)
+static void start(struct device *d, const char *const *options)
 {
 	char neap_path[300], socket[320];
 	double began = bench_now();
 
 	snprintf(neap_path, sizeof neap_path, "%s/neap", bin);
 	snprintf(socket, sizeof socket, "%s.neap-sock", d->path);
-	process_start(&d->agent, (const char *const[]){neap_path, "run", d->path, NULL});
+	process_start(&d->agent, (const char *const[]){neap_path, "run", d->path, options[0],
+						       options[1], NULL});
 	while (access(socket, F_OK)) {
 		if (bench_now() - began > DEADLINE_S)
 			bench_die("the agent of %s does not start", d->path);
 		usleep(LOOK_US);
 	}
 	device_sync(d);
+}
+
+void device_start(struct device *d)
+{
+	start(d, (const char *const[]){NULL, NULL});
+}
+
+void device_start_every(struct device *d, const char *every)
+{
+	start(d, (const char *const[]){"--every", every});
 }
 
 void device_stop(struct device *d)

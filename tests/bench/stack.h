@@ -36,6 +36,8 @@ void device_make(struct device *d, const char *user, const char *name, const cha
 void device_through(struct device *d, unsigned short port);
 /* Starts the agent and waits until it is in sync. */
 void device_start(struct device *d);
+/* The same with `neap run --every`. */
+void device_start_every(struct device *d, const char *every);
 void device_stop(struct device *d); /* the agent alone */
 void device_free(struct device *d);
 /* Waits until the server has everything and nothing is missing here. */
