@@ -124,6 +124,37 @@ int db_open(struct db **out, const char *path, unsigned flags, const char *vfs, 
 	return 0;
 }
 
+static bool has_magic(sqlite3_file *f)
+{
+	static const char magic[16] = "SQLite format 3";
+	char head[sizeof magic];
+	sqlite3_int64 size;
+
+	if (f->pMethods->xFileSize(f, &size) != SQLITE_OK || size == 0)
+		return true;
+	return size >= (sqlite3_int64)sizeof head &&
+	       f->pMethods->xRead(f, head, sizeof head, 0) == SQLITE_OK &&
+	       !memcmp(head, magic, sizeof head);
+}
+
+bool db_is_database(const char *path)
+{
+	sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+	/* SQLite keeps a descriptor open while the process has locks on the file. */
+	const char *name = vfs ? sqlite3_create_filename(path, "", "", 0, NULL) : NULL;
+	sqlite3_file *f = name ? calloc(1, (size_t)vfs->szOsFile) : NULL;
+	bool is = true;
+
+	if (f &&
+	    vfs->xOpen(vfs, name, f, SQLITE_OPEN_READONLY | SQLITE_OPEN_MAIN_DB, NULL) == SQLITE_OK)
+		is = has_magic(f);
+	if (f && f->pMethods)
+		f->pMethods->xClose(f);
+	free(f);
+	sqlite3_free_filename((char *)(uintptr_t)name);
+	return is;
+}
+
 void db_forget(struct db *db)
 {
 	for (size_t i = 0; i < BUCKETS; i++) {

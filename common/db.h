@@ -30,6 +30,12 @@ enum db_flags {
  */
 NEAP_CHECK int db_open(struct db **out, const char *path, unsigned flags, const char *vfs,
 		       int busy_ms, struct err *e);
+/*
+ * Whether `path` begins as a database does, or is empty; true also where it cannot be read, as
+ * db_open has the better sentence. Not to be asked of the file itself: a process that closes a file
+ * of its own loses all its locks on it, those of the app's connections as well.
+ */
+bool db_is_database(const char *path);
 void db_close(struct db *db); /* NULL is allowed; finalises every cached statement */
 sqlite3 *db_handle(struct db *db);
 

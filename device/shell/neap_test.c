@@ -1,6 +1,7 @@
 /* The public interface as far as it goes without a server. */
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "device/shell/control.h"
 #include "device/shell/neap_fixture.h"
@@ -36,6 +37,48 @@ static void a_file_that_is_no_database_is_refused(void **state)
 	fclose(f);
 	assert_int_equal(neap_open(other, &n), NEAP_NOT_FOUND);
 	assert_null(n);
+}
+
+/* Whether another process finds the lock that a connection in WAL mode holds all the time. */
+static bool others_see_the_lock(void)
+{
+	enum { SHARED_FIRST = 0x40000002, SHARED_SIZE = 510 };
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		struct flock l = {.l_type = F_WRLCK, .l_start = SHARED_FIRST, .l_len = SHARED_SIZE};
+		int fd = open(path, O_RDWR);
+		_exit(fd < 0 || fcntl(fd, F_GETLK, &l) != 0 ? 2 : l.l_type != F_UNLCK);
+	}
+	assert_true(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	assert_in_range(WEXITSTATUS(status), 0, 1);
+	return WEXITSTATUS(status) == 1;
+}
+
+/*
+ * The app's own connections are in this process. Whoever opens and closes the file beside SQLite
+ * ends their locks: others then remove a WAL that the app goes on writing to.
+ */
+static void the_apps_locks_outlive_our_calls(void **state)
+{
+	struct neap_status s = {.size = sizeof s};
+	struct db *app;
+	neap *n;
+
+	(void)state;
+	assert_int_equal(db_open(&app, path, DB_KEEP_JOURNAL, NULL, 1000, NULL), NE_OK);
+	assert_int_equal(db_exec(app, "PRAGMA journal_mode = WAL; SELECT * FROM t", NULL), NE_OK);
+	assert_true(others_see_the_lock());
+	n = opened();
+	assert_true(others_see_the_lock());
+	assert_int_equal(neap_status(n, &s), NEAP_OK);
+	assert_true(others_see_the_lock());
+	assert_int_equal(neap_sync(n, 50), NEAP_UNREACHABLE);
+	assert_int_equal(neap_close(n), NEAP_OK);
+	assert_true(others_see_the_lock());
+	db_close(app);
+	assert_false(others_see_the_lock());
 }
 
 static void status_shows_what_is_pending(void **state)
@@ -373,6 +416,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_DB(what_is_not_there_is_told),
 		WITH_DB(a_file_that_is_no_database_is_refused),
+		WITH_DB(the_apps_locks_outlive_our_calls),
 		WITH_DB(status_shows_what_is_pending),
 		WITH_DB(one_engine_a_file),
 		WITH_DB(an_unreachable_server_is_told_and_keeps_what_is_pending),

@@ -10,19 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* An empty file is a database without tables; any other begins with SQLite's magic. */
-static bool is_database(const char *path)
-{
-	static const char magic[16] = "SQLite format 3";
-	char head[sizeof magic];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, head, sizeof head);
-
-	if (fd >= 0)
-		close(fd);
-	/* What cannot be opened gets a better sentence from SQLite. */
-	return fd < 0 || n == 0 || (n == sizeof head && !memcmp(head, magic, sizeof head));
-}
+#include "common/db.h"
 
 static bool append(const char *db, const char *suffix, char out[static PATH_MAX])
 {
@@ -40,7 +28,7 @@ int paths_of(const char *db, struct paths *out, struct err *e)
 			       strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, NE_USAGE, "'%s' is not a file", db);
-	if (!is_database(p.db))
+	if (!db_is_database(p.db))
 		return err_set(e, NE_NOT_FOUND, "'%s' is not a SQLite database", db);
 	const char *slash = strrchr(p.db, '/');
 	snprintf(p.dir, sizeof p.dir, "%.*s", (int)(slash == p.db ? 1 : slash - p.db), p.db);
