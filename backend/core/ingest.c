@@ -250,7 +250,7 @@ static int run(struct step *s, const struct in_event *ev, size_t n, struct err *
 	TRY(server_changes(s, e));
 	for (size_t i = 0; i < n; i++) {
 		int rc = on_event(s, &ev[i], e);
-		if (!events_own(rc))
+		if (!events_own(rc) || store_ended(s->store))
 			TRY(rc);
 		else
 			s->in->stats.malformed++;
@@ -282,6 +282,7 @@ static int try_step(struct ingest *in, uint64_t now_ms, const struct in_event *e
 		store_rollback(in->store);
 	else
 		rc = store_commit(in->store, e);
+	parts_settle(in, !rc);
 	if (rc) {
 		out_messages_free(out);
 		in->heads_due = heads_due;

@@ -14,12 +14,25 @@ struct assembly {
 	size_t bytes; /* held, as counted in ingest.parts_bytes */
 };
 
-static void drop(struct ingest *in, struct assembly **at)
+static struct assembly *take_out(struct ingest *in, struct assembly **at)
 {
 	struct assembly *a = *at;
 
 	*at = a->next;
 	in->parts_bytes -= a->bytes;
+	return a;
+}
+
+static void put_first(struct assembly **list, struct assembly *a)
+{
+	a->next = *list;
+	*list = a;
+}
+
+static void drop(struct ingest *in, struct assembly **at)
+{
+	struct assembly *a = take_out(in, at);
+
 	parts_free(a->parts);
 	free(a);
 }
@@ -41,9 +54,22 @@ void parts_done(struct ingest *in, struct slice whole)
 {
 	for (struct assembly **at = &in->parts; *at; at = &(*at)->next)
 		if (parts_frame((*at)->parts).at == whole.at) {
-			drop(in, at);
+			put_first(&in->parts_put_together, take_out(in, at));
 			return;
 		}
+}
+
+void parts_settle(struct ingest *in, bool committed)
+{
+	while (in->parts_put_together) {
+		struct assembly *a = in->parts_put_together;
+
+		in->parts_put_together = a->next;
+		in->parts_bytes += a->bytes;
+		put_first(&in->parts, a);
+		if (committed)
+			drop(in, &in->parts);
+	}
 }
 
 static bool of_user(const struct assembly *a, const struct sender *from)

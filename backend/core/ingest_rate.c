@@ -17,6 +17,7 @@ enum {
 	DECLARATIONS_BURST = 16, /* an app's tables at once */
 	STEP_ROWS = 20000,	 /* of a user in one step, … */
 	SHARE_MS = 1000,	 /* … and when it may come again */
+	FULL_MS = 1000,		 /* also when the step's answers are many bytes already */
 	WAIT_MAX_MS = 60000,
 };
 
@@ -91,16 +92,26 @@ static uint64_t share_ms(const struct step *s, const struct user_state *us)
 	return s->many_users && us->work >= STEP_ROWS && us->work > s->work / 4 * 3 ? SHARE_MS : 0;
 }
 
+/*
+ * All that a step gives out has to fit, or it could never be committed. What one frame brings is
+ * far below the room that is left.
+ */
+static uint64_t full_ms(const struct step *s)
+{
+	return s->out->arena.used > OUT_ANSWER_BYTES ? FULL_MS : 0;
+}
+
 int rates_admit(struct step *s, const struct sender *from, bool *now, struct err *e)
 {
 	struct ingest *in = s->in;
 	struct rate_bucket *b =
 		rates_find(in->devices, from->us->u.name.at, from->device.at, s->now_ms);
 	uint64_t wait = s->many_devices ? rates_wait_ms(in->devices, b) : 0;
-	uint64_t share = share_ms(s, from->us);
+	uint64_t share = share_ms(s, from->us), full = full_ms(s);
 
 	TRY(touch(s, b, e));
 	wait = share > wait ? share : wait;
+	wait = full > wait ? full : wait;
 	*now = wait == 0;
 	if (*now) {
 		rates_charge(in->devices, b, 1, 0);

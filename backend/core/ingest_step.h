@@ -9,6 +9,7 @@
 enum ingest_limits {
 	OUT_BYTES = 256 * 1024 * 1024,		/* of one step's messages; then NE_MEMORY */
 	OUT_BROADCAST_BYTES = 64 * 1024 * 1024, /* beyond, a step's changes are left to be pulled */
+	OUT_ANSWER_BYTES = 96 * 1024 * 1024,	/* beyond, devices are told to come again */
 	STEP_BYTES = 64 * 1024 * 1024,
 	WORK_BYTES = 256 * 1024 * 1024, /* of one event, beyond the decoded frame */
 	BROADCAST_MAX = 56 * 1024,	/* a larger effect is not broadcast: devices pull it */
@@ -25,10 +26,11 @@ struct ingest {
 	struct ingest_config c;
 	struct store *store;
 	struct ingest_stats stats;
-	struct buf rows, frame; /* scratch for encoding */
-	struct arena decoded;	/* the frame being handled */
-	struct arena work;	/* what handling it takes */
-	struct assembly *parts; /* oldest first */
+	struct buf rows, frame;		     /* scratch for encoding */
+	struct arena decoded;		     /* the frame being handled */
+	struct arena work;		     /* what handling it takes */
+	struct assembly *parts;		     /* oldest first */
+	struct assembly *parts_put_together; /* of frames that this step handled */
 	size_t parts_bytes;
 	bool heads_due; /* heads of users after heads_uid are to be published */
 	int64_t heads_uid;
@@ -150,7 +152,9 @@ NEAP_CHECK int on_set(struct step *s, const struct sender *from, const struct f_
 /* *whole is set to a frame that became complete; valid until the next part of that sender. */
 NEAP_CHECK int on_part(struct step *s, const struct sender *from, const struct f_part *f,
 		       struct slice *whole, struct err *e);
+/* The frame was handled. Its parts are kept until the step is settled, which may be done again. */
 void parts_done(struct ingest *in, struct slice whole);
+void parts_settle(struct ingest *in, bool committed);
 void parts_expire(struct ingest *in, uint64_t now_ms, bool all);
 
 /* ---- writes that lost (ingest_conflict.c) ---- */

@@ -57,6 +57,9 @@ NEAP_CHECK int store_begin(struct store *s, struct err *e);
 /* Durable on return. On error nothing of the transaction remains and it is over. */
 NEAP_CHECK int store_commit(struct store *s, struct err *e);
 void store_rollback(struct store *s);
+/* SQLite has rolled the transaction back by itself, as it may at any error: nothing goes on in it.
+ */
+bool store_ended(const struct store *s);
 /*
  * From here on the writes of this transaction are ingest's own, hidden from the capture of
  * server-side SQL (J4). Called before the first savepoint that writes data.

@@ -145,9 +145,8 @@ int store_values_get(struct store *s, const struct store_user *u, struct store_t
 	return copied ? 0 : err_set(e, NE_MEMORY, "no memory for a row of table %s", t->name);
 }
 
-/* What an operator's constraint or trigger says about one row is no fault of the store's. */
-static int run_write(struct store *s, const struct store_user *u, struct store_table *t,
-		     const struct val *key, sqlite3_stmt *st, struct err *e)
+int row_write(struct store *s, const struct store_user *u, const struct store_table *t,
+	      const struct val *key, sqlite3_stmt *st, struct err *e)
 {
 	struct err why;
 
@@ -178,7 +177,7 @@ int store_values_insert(struct store *s, const struct store_user *u, struct stor
 	TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
 	TRY(bind_vals(s, st, 2 + t->shape.n_key, values, t->shape.n_col, e));
-	TRY(run_write(s, u, t, key, st, e));
+	TRY(row_write(s, u, t, key, st, e));
 	int64_t bytes = 0;
 	for (uint16_t i = 0; i < t->shape.n_key; i++)
 		bytes += (int64_t)usage_size(&key[i]);
@@ -196,7 +195,7 @@ static int update_one(struct store *s, const struct store_user *u, struct store_
 	TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
 	TRY(bind_vals(s, st, 2 + t->shape.n_key, value, 1, e));
-	return run_write(s, u, t, key, st, e);
+	return row_write(s, u, t, key, st, e);
 }
 
 static int update_many(struct store *s, const struct store_user *u, struct store_table *t,
@@ -214,7 +213,7 @@ static int update_many(struct store *s, const struct store_user *u, struct store
 		TRY(bind_int(s, st, p + 2 * i, write[i], e));
 		TRY(bind_vals(s, st, p + 2 * i + 1, write[i] ? &values[i] : &nothing, 1, e));
 	}
-	return run_write(s, u, t, key, st, e);
+	return row_write(s, u, t, key, st, e);
 }
 
 int store_values_update(struct store *s, const struct store_user *u, struct store_table *t,
@@ -248,7 +247,7 @@ int store_values_delete(struct store *s, const struct store_user *u, struct stor
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
 	int64_t changes = sqlite3_total_changes64(db_handle(s->db));
 	s->usage.value = 0;
-	TRY(run_write(s, u, t, key, st, e));
+	TRY(row_write(s, u, t, key, st, e));
 	return usage_add(s, u, t, changes - sqlite3_total_changes64(db_handle(s->db)),
 			 s->usage.value, e);
 }

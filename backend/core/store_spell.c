@@ -104,7 +104,7 @@ static int spell(struct store *s, const struct store_user *u, struct store_table
 	else
 		TRY(bind_text(s, st, 1, u->name.at, e));
 	TRY(bind_vals(s, st, 2, key, t->shape.n_key, e));
-	return db_run(s->db, st, e);
+	return q == TQ_SPELL ? row_write(s, u, t, key, st, e) : db_run(s->db, st, e);
 }
 
 int store_key_spell(struct store *s, const struct store_user *u, struct store_table *t,
@@ -113,7 +113,10 @@ int store_key_spell(struct store *s, const struct store_user *u, struct store_ta
 	if (!is_loose(&t->shape, key))
 		return 0;
 	s->usage.value = 0;
-	TRY(spell(s, u, t, TQ_SPELL, key, e));
+	int rc = spell(s, u, t, TQ_SPELL, key, e);
+	if (rc == NE_ROWS) /* an operator's trigger: it keeps the spelling it has */
+		return 0;
+	TRY(rc);
 	TRY(usage_add(s, u, t, 0, s->usage.value, e));
 	s->usage.dead_bytes = 0;
 	TRY(spell(s, u, t, TQ_SPELL_REGS, key, e));

@@ -378,8 +378,14 @@ void store_rollback(struct store *s)
 	s->in_tx = s->hidden = false;
 	s->usage.n = s->usage.mark = 0;
 	s->look = true;
-	s->schema_version = -1; /* triggers made in this transaction are gone again */
+	/* Triggers made in this transaction are gone again, and its versions come anew. */
+	s->schema_version = s->triggers_version = -1;
 	reread(s);
+}
+
+bool store_ended(const struct store *s)
+{
+	return s->in_tx && sqlite3_get_autocommit(db_handle(s->db));
 }
 
 int store_savepoint(struct store *s, struct err *e)

@@ -141,6 +141,13 @@ NEAP_CHECK int rolled_refuses(struct store *s, const struct store_user *u,
 NEAP_CHECK int rolled_note(struct store *s, const struct store_user *u, const struct store_table *t,
 			   const struct val *id, size_t n, struct err *e);
 
+/*
+ * store_row.c. Runs `st`, which writes the row of `key` in the table itself. NE_ROWS: an operator's
+ * constraint or trigger refuses it, which is no fault of the store's; it is not written.
+ */
+NEAP_CHECK int row_write(struct store *s, const struct store_user *u, const struct store_table *t,
+			 const struct val *key, sqlite3_stmt *st, struct err *e);
+
 /* store_usage.c: neap_usage and neap_quota; SQL functions that count what an UPDATE or DELETE does.
  */
 extern const char store_usage_sql[];
