@@ -352,6 +352,37 @@ static void a_restored_auth_db_revives_nobody(void **state)
 	assert_int_equal(testing_refresh(&t, out.refresh, &out), 0);
 }
 
+/* A disk that was full left half a line in the log: what is written behind it counts all the same.
+ */
+static void half_a_line_hides_no_revocation(void **state)
+{
+	char log[128], backup[128], wal[CONFIG_PATH + 8];
+	struct auth_session s;
+	struct auth_key k;
+	struct err e;
+
+	(void)state;
+	snprintf(backup, sizeof backup, "%s/backup", t.dir);
+	snprintf(log, sizeof log, "%s/auth/revocations.log", t.dir);
+	assert_int_equal(testing_login(&t, "d1", &s), 0);
+	auth_close(t.auth);
+	copy_file(t.config.auth_db, backup);
+
+	testing_open(&t);
+	FILE *f = fopen(log, "ae");
+	assert_non_null(f);
+	assert_true(fputs("1790000000 revoke an", f) >= 0);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(auth_device_revoke(t.auth, "anna", "d1", &e), 0);
+	auth_close(t.auth);
+	copy_file(backup, t.config.auth_db);
+	snprintf(wal, sizeof wal, "%s-wal", t.config.auth_db);
+	unlink(wal);
+
+	testing_open(&t);
+	assert_int_equal(auth_device_key(t.auth, "anna", "d1", 0, &k, &e), NE_AUTH);
+}
+
 static void another_store_begins_new_epochs(void **state)
 {
 	struct auth_session s;
@@ -459,6 +490,7 @@ int main(void)
 		T(a_new_password_voids_all),
 		T(removed_users_leave_no_epoch_behind),
 		T(a_restored_auth_db_revives_nobody),
+		T(half_a_line_hides_no_revocation),
 		T(another_store_begins_new_epochs),
 		T(a_new_master_key_moves_all_epochs),
 		T(open_refuses_secrets_that_others_may_read),

@@ -131,12 +131,27 @@ static int log_failed(struct err *e, const char *doing)
 	return err_set(e, NE_DISK, "cannot %s revocations.log: %s", doing, strerror(errno));
 }
 
-/* The log goes first: what is in it and not in auth.db is done at the next start. */
+/* A full disk or a crash left the last line without its end. */
+static bool cut_short(struct auth *a)
+{
+	struct stat st;
+	char last = '\n';
+
+	return !fstat(a->log_fd, &st) && st.st_size > 0 &&
+	       pread(a->log_fd, &last, 1, st.st_size - 1) == 1 && last != '\n';
+}
+
+/*
+ * The log goes first: what is in it and not in auth.db is done at the next start. `line` begins
+ * with a line feed, which is left out behind a whole line.
+ */
 static int append(struct auth *a, const char *line, int64_t *size, struct err *e)
 {
-	size_t len = strlen(line);
 	struct stat st;
 
+	if (!cut_short(a))
+		line++;
+	size_t len = strlen(line);
 	if (write(a->log_fd, line, len) != (ssize_t)len || fsync(a->log_fd))
 		return log_failed(e, "write");
 	if (fstat(a->log_fd, &st))
@@ -151,7 +166,7 @@ static int record(struct auth *a, enum verb verb, const char *user, const char *
 	char line[LINE_MAX_LEN];
 	int64_t now = auth_now(a), size = 0;
 
-	snprintf(line, sizeof line, "%lld %s %s %s %ld\n", (long long)now, verbs[verb].name, user,
+	snprintf(line, sizeof line, "\n%lld %s %s %s %ld\n", (long long)now, verbs[verb].name, user,
 		 *device ? device : "-", (long)getuid());
 	TRY(append(a, line, &size, e));
 	TRY(apply(a, verb, user, device, now, e));
@@ -228,13 +243,8 @@ static int replay(struct auth *a, const char *path, struct err *e)
 	int rc = 0;
 	if (done < st.st_size)
 		rc = each_entry(a, log, &done, do_again, e);
-	char last = '\n';
-	if (!rc && st.st_size && !fseek(log, -1, SEEK_END))
-		last = (char)fgetc(log);
 	fclose(log);
 	int64_t size = st.st_size;
-	if (!rc && last != '\n')
-		rc = append(a, "\n", &size, e);
 	return rc ? rc : sql_do(a->db, e, "UPDATE meta SET log_bytes = ?1", "i", size);
 }
 
@@ -296,7 +306,7 @@ int revoke_replay(struct auth *a, struct err *e)
 	if (rc && rc != NE_EXISTS)
 		return rc;
 	TRY(file_check_secret(path, e));
-	a->log_fd = open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
+	a->log_fd = open(path, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
 	if (a->log_fd < 0)
 		return log_failed(e, "open");
 	TRY(auth_begin(a, e));
