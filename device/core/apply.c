@@ -5,6 +5,7 @@
 
 #include "device/core/apply_internal.h"
 #include "device/core/aware.h"
+#include "device/core/rejected.h"
 #include "protocol/conflict.h"
 
 enum { ASIDE_MEMORY = LIMIT_DECODED, ROW_MEMORY = 2 * LIMIT_DECODED };
@@ -62,7 +63,7 @@ int target_open(struct target *tg, struct devdb *d, struct tracked *t, struct ap
 	tg->any_marks = any;
 	TRY(db_int(d->db, "SELECT EXISTS(SELECT 1 FROM neap_parked)", 0, &any, e));
 	tg->any_parked = any;
-	return NE_OK;
+	return rejected_any_here(d, &tg->any_here, e);
 }
 
 static void raise_stamp(struct work *w, uint64_t stamp)
@@ -293,12 +294,17 @@ static int plan(struct work *w, struct err *e)
 
 static int apply_row(struct work *w, const struct row *in, uint16_t n_theirs, struct err *e)
 {
-	bool again;
+	bool again, here = false;
 
 	map_row(w, in, n_theirs);
 	TRY(find_row(w, &w->pending.row_exists, e));
 	TRY(work_read_marks(w, e));
 	TRY(look_parked(w, e));
+	/* In a full pull it comes as it was before it was too large: no news. */
+	if (w->tg.any_here && w->tg.note_seen && w->pending.row_exists)
+		TRY(rejected_here(w->tg.d, w->tg.t, w->image.key, &here, e));
+	if (here)
+		return seen_note(&w->tg, &w->image, e);
 	if (w->tg.compare_up && !w->parked) {
 		TRY(default_no_values(w, e));
 		return compare_up(w, e);

@@ -4,6 +4,7 @@
 #include "device/core/apply_internal.h"
 #include "device/core/conflict.h"
 #include "device/core/devdb_schema.h"
+#include "device/core/rejected.h"
 #include "protocol/conflict.h"
 
 enum { SWEEP_MAX = 1000, SWEEP_MEMORY = LIMIT_DECODED };
@@ -173,6 +174,8 @@ static int look_at(struct target *tg, sqlite3_stmt *scan, struct unseen *u, stru
 		     buf_slice(key), &keep, e));
 	if (!keep)
 		TRY(has_insert_mark(tg, at, &keep, e));
+	if (!keep && tg->any_here)
+		TRY(rejected_here(tg->d, tg->t, at, &keep, e));
 	if (keep)
 		return NE_OK;
 	for (int i = 0; i < tg->t->shape.n_key; i++) {

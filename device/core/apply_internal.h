@@ -26,6 +26,7 @@ struct target {
 	struct tracked *t;
 	struct table_sql sql;
 	bool any_marks, any_parked;
+	bool any_here;	/* rows that no set can hold: what the app wrote is in its table alone */
 	bool refused;	/* the server refused what is pending of the row under way */
 	bool note_seen; /* a full pull: remember the keys */
 	bool compare; /* … of a table that lost its capture: rows are what was known before it */

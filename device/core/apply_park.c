@@ -59,7 +59,7 @@ static int bind_key(struct target *tg, sqlite3_stmt *s, const struct image *im, 
 int park(struct target *tg, const struct image *im, struct err *e)
 {
 	struct buf key = {.max = LIMIT_SET}, image = {.max = LIMIT_DECODED};
-	struct buf text = {.max = LIMIT_DECODED};
+	struct buf text = {.max = 6 * LIMIT_DECODED}; /* a byte may be six there: \u0000 */
 	sqlite3_stmt *s;
 	char why[200];
 

@@ -7,7 +7,9 @@
 
 #include <cmocka.h>
 
+#include "device/core/apply_internal.h"
 #include "device/core/coverage.h"
+#include "device/core/rejected.h"
 #include "device/core/testing.h"
 
 /* Far above what triggers stamp in this test, and far below. */
@@ -554,6 +556,57 @@ static void test_reset_saves_what_is_lost(void **state)
 	end();
 }
 
+static void refuse_large(int64_t id)
+{
+	static struct image im;
+
+	im.key[0] = test_int(id);
+	assert_int_equal(rejected_keep(d, &d->table[0], &im, false, "too large", &e), NE_OK);
+}
+
+/* What no set can hold is nowhere else: neither the sweep nor what the server has ends it. */
+static void test_full_pull_leaves_what_is_too_large(void **state)
+{
+	const struct shape *s = begin(ddl, "INSERT INTO t VALUES(1, 1, 'x'), (2, 2, 'y')");
+	struct test_rows page = {0}, del = {0};
+	struct applied out;
+	bool more;
+
+	(void)state;
+	settle_all();
+	refuse_large(1);
+	refuse_large(2);
+	assert_int_equal(apply_full_begin(d, &e), NE_OK);
+	test_row(&page, s, test_int(1), EXIST_ALIVE, 5, 7);
+	test_cell(&page, 0, test_int(7), 5, 7);
+	apply(&page, true);
+	assert_int_equal(apply_full_end(d, &out, &more, &e), NE_OK);
+	assert_string_equal(test_query(&db, "SELECT id || a FROM t ORDER BY id"), "11,22");
+	/* Others' writes are as ever. */
+	test_row(&del, s, test_int(1), EXIST_DEAD, 6, 7);
+	apply(&del, false);
+	assert_string_equal(test_query(&db, "SELECT id || a FROM t ORDER BY id"), "22");
+	end();
+}
+
+/* A text that is six times as long for a person does not hold up what comes after it. */
+static void test_long_text_is_parked(void **state)
+{
+	const struct shape *s = begin(unique, "INSERT INTO t VALUES(1, 10, 'x')");
+	struct test_rows ins = {0};
+	char *text = calloc(1, 3 << 20);
+
+	(void)state;
+	assert_non_null(text);
+	settle_all();
+	test_row(&ins, s, test_int(2), EXIST_ALIVE, 5, 7);
+	test_cell(&ins, 0, test_int(10), 5, 7);
+	test_cell(&ins, 1, (struct val){.type = VAL_TEXT, .s = slice_of(text, 3 << 20)}, 5, 7);
+	assert_int_equal(apply(&ins, false).parked, 1);
+	free(text);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -581,6 +634,8 @@ int main(void)
 		cmocka_unit_test(test_row_parked_in_a_full_pull_is_seen),
 		cmocka_unit_test(test_parked_row_that_the_server_lacks_goes),
 		cmocka_unit_test(test_reset_saves_what_is_lost),
+		cmocka_unit_test(test_full_pull_leaves_what_is_too_large),
+		cmocka_unit_test(test_long_text_is_parked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,8 @@
 #include "device/core/capture.h"
 #include "device/core/identity.h"
 
-enum { REASON_BYTES = 300 };
+/* A byte may be six in the text: \u0000. */
+enum { REASON_BYTES = 300, TEXT_BYTES = 6 * LIMIT_DECODED };
 
 static const char unknown_reason[] = "the server refused this write";
 
@@ -87,7 +88,7 @@ static int keep(struct devdb *d, const struct tracked *t, const struct buf *key,
 int rejected_keep(struct devdb *d, const struct tracked *t, const struct image *im, bool values,
 		  const char *reason, struct err *e)
 {
-	struct buf key = {.max = LIMIT_DECODED}, text = {.max = LIMIT_DECODED},
+	struct buf key = {.max = LIMIT_DECODED}, text = {.max = TEXT_BYTES},
 		   image = {.max = LIMIT_DECODED};
 	int rc = key_put(&t->shape, im->key, &key);
 
@@ -126,7 +127,7 @@ static void image_of(const struct tracked *t, const struct row *row, struct imag
 int rejected_keep_sent(struct devdb *d, const struct tracked *t, const struct row *row,
 		       const char *reason, struct err *e)
 {
-	struct buf key = {.max = LIMIT_DECODED}, text = {.max = LIMIT_DECODED},
+	struct buf key = {.max = LIMIT_DECODED}, text = {.max = TEXT_BYTES},
 		   image = {.max = LIMIT_DECODED};
 	struct image *im = sqlite3_malloc64(sizeof *im);
 	int rc = im ? NE_OK : NE_MEMORY;
@@ -145,6 +146,38 @@ int rejected_keep_sent(struct devdb *d, const struct tracked *t, const struct ro
 	buf_free(&key);
 	buf_free(&text);
 	buf_free(&image);
+	return rc;
+}
+
+int rejected_any_here(struct devdb *d, bool *any, struct err *e)
+{
+	int64_t n;
+
+	TRY(db_int(d->db, "SELECT EXISTS(SELECT 1 FROM neap_rejected WHERE image IS NULL)", 0, &n,
+		   e));
+	*any = n != 0;
+	return NE_OK;
+}
+
+int rejected_here(struct devdb *d, const struct tracked *t, const struct val *key, bool *yes,
+		  struct err *e)
+{
+	struct buf bytes = {.max = LIMIT_DECODED};
+	sqlite3_stmt *s;
+	int rc = key_put(&t->shape, key, &bytes);
+
+	*yes = false;
+	rc = rc ? err_set(e, rc, "no memory for a key")
+		: by_key(d,
+			 "SELECT 1 FROM neap_rejected WHERE table_id = ?1 AND key = ?2 AND image "
+			 "IS NULL",
+			 t, &bytes, &s, e);
+	if (!rc) {
+		rc = db_step(d->db, s, yes, e);
+		sqlite3_reset(s);
+		sqlite3_clear_bindings(s);
+	}
+	buf_free(&bytes);
 	return rc;
 }
 

@@ -30,6 +30,14 @@ NEAP_CHECK int rejected_keep_sent(struct devdb *d, const struct tracked *t, cons
 NEAP_CHECK int rejected_sent(struct devdb *d, const struct tracked *t, const struct val *key,
 			     uint64_t gen, int64_t n, bool *yes, struct err *e);
 
+/*
+ * *yes: an entry was kept without values, so what the app wrote to the row is in its table alone.
+ * `any`: whether that is so of any row.
+ */
+NEAP_CHECK int rejected_any_here(struct devdb *d, bool *any, struct err *e);
+NEAP_CHECK int rejected_here(struct devdb *d, const struct tracked *t, const struct val *key,
+			     bool *yes, struct err *e);
+
 /* The server's reason for refusing `key` in set `number`, which may come before the refusal. */
 NEAP_CHECK int rejected_reason(struct devdb *d, const struct tracked *t, const struct val *key,
 			       struct slice reason, uint64_t number, struct err *e);
