@@ -65,7 +65,8 @@ static void print_all(const struct listing *l, bool more)
 	size_t i;
 
 	if (json_array_size(l->rows) == 0)
-		printf("nothing that this device wrote has lost\n");
+		printf("nothing on this device's list; the server's has writes that lost after it "
+		       "had taken them, too: neapd conflicts\n");
 	json_array_foreach(l->rows, i, r) print_row(r);
 	if (more)
 		printf("(older ones: --before %lld)\n", l->before);
@@ -145,7 +146,7 @@ static int run(int argc, char **argv)
 const struct command cmd_conflicts = {
 	.name = "conflicts",
 	.run = run,
-	.line = "values of this device that lost",
+	.line = "writes of this device that lost",
 	.help = "neap conflicts DB [--json] [--limit N] [--before ID]\n\n"
 		"Lists what was written here and lost to a later write of others before the server "
 		"had taken it,\n"

@@ -190,7 +190,7 @@ const struct command cmd_init = {
 	.run = run,
 	.line = "log in and bind a database to an account",
 	.help = "neap init DB --server URL --user U --device D [--ca F] [--password-file F]\n"
-		"neap init DB --server URL --code C [--ca F]\n\n"
+		"       neap init DB --server URL --code C [--ca F]\n\n"
 		"Logs in at the server and binds the database (made if it is missing) to user U, "
 		"as\n"
 		"device D. Keys and tokens go to DB.neap-secret, readable by you alone; the "

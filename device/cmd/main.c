@@ -108,9 +108,10 @@ static int help(FILE *to)
 		"  neap run app.db\n\n"
 		"`neap COMMAND --help` says more. Exit codes: 0 done, 1 internal, 2 usage, 3 "
 		"unreachable or\n"
-		"timed out, 4 login required, 5 certificate, 6 rejected or parked rows, 7 locked "
-		"by another\n"
-		"engine, 8 no such database, table or key, 9 disk, 10 capture broken.\n");
+		"timed out, 4 login required, 5 certificate, 6 rejected, parked or differing rows, "
+		"7 locked\n"
+		"by another engine, 8 no such database, table or key, 9 disk, 10 capture "
+		"broken.\n");
 	return to == stdout ? 0 : ne_exit_code(NE_USAGE);
 }
 

@@ -183,7 +183,7 @@ const struct command cmd_status = {
 		"capture-broken,\n"
 		"comparing, database-locked, database-failed, schema-refused, direction-refused, "
 		"quota,\n"
-		"collision, set-refused, server-silent, rows-rejected, rows-parked, "
+		"collision, set-refused, refused, server-silent, rows-rejected, rows-parked, "
 		"session-taken,\n"
 		"login-required, certificate, offline.\n"
 		"Not in the way, but told: slow-down, pending-over-bound, rows-dropped, "

@@ -60,7 +60,7 @@ static const char *why_not(const char *outcome)
 	static const struct {
 		const char *outcome, *text;
 	} known[] = {
-		{"waits", "the server did not answer in time"},
+		{"waits", "it did not come to its end"},
 		{"append",
 		 "an append table without an INTEGER PRIMARY KEY keeps no numbers of rows that "
 		 "went up, by which the server could be asked (but with --keep)"},
@@ -101,7 +101,8 @@ static void print_table(const json_t *t, bool repair)
 	if (!any)
 		printf(" equal");
 	if (cmd_number(t, "left_out"))
-		printf("; %lld left out, pending or changing", cmd_number(t, "left_out"));
+		printf("; %lld left out: pending, rejected, parked or changing",
+		       cmd_number(t, "left_out"));
 	printf("\n");
 }
 
@@ -115,7 +116,7 @@ static void print(const json_t *report, const struct options *o)
 		printf("\n");
 		return;
 	}
-	if (json_array_size(tables) == 0)
+	if (json_array_size(tables) == 0 && json_is_true(json_object_get(report, "done")))
 		printf("no table is tracked: `neap track DB TABLE` adds one\n");
 	json_array_foreach(tables, i, t) print_table(t, o->repair);
 }
@@ -194,7 +195,7 @@ const struct command cmd_verify = {
 		"by verify\");\n"
 		"a row that the server never heard of is sent; one that it saw deleted goes. Rows "
 		"that are pending,\n"
-		"rejected or parked, or change meanwhile, are left out; writing may go on. \n"
+		"rejected or parked, or change meanwhile, are left out; writing may go on.\n"
 		"Of append tables the server is asked by number which of the acknowledged rows it "
 		"has or had: those\n"
 		"that an operator deleted count as had where numbers came without holes; what it "

@@ -81,7 +81,8 @@ static void add_capture(const struct engine *en, struct engine_status *out)
 
 		if (!t->capture_ok)
 			add_text(out, "capture-broken", NE_CAPTURE,
-				 "run `neap track` on the table again",
+				 "run `neap track` on the table again; if it was dropped, `neap "
+				 "untrack` it",
 				 "capture of table %.*s is broken: %s", (int)t->shape.name.len,
 				 (const char *)t->shape.name.at, t->reason);
 	}

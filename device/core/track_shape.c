@@ -97,8 +97,10 @@ static int find_table(struct reader *r, const char *table, struct err *e)
 			     "its name",
 			     table);
 	else if (strcmp((const char *)sqlite3_column_text(s, 1), "table") != 0)
-		rc = err_set(e, NE_NOT_FOUND, "%.80s is a %s: only ordinary tables can be tracked",
-			     table, (const char *)sqlite3_column_text(s, 1));
+		rc = err_set(
+			e, NE_NOT_FOUND, "%.80s is a %s%s: only ordinary tables can be tracked",
+			table, (const char *)sqlite3_column_text(s, 1),
+			strcmp((const char *)sqlite3_column_text(s, 1), "view") ? " table" : "");
 	if (!rc) {
 		struct slice name =
 			arena_copy(r->arena, slice_of(sqlite3_column_text(s, 0),

@@ -133,8 +133,8 @@ static void tell_link(const struct engine_status *s, const struct link_view *v, 
 						   : "connecting";
 	if (v->state == CONN_LOGIN)
 		tell(r, "login-required", NE_LOGIN,
-		     "log in again with `neap init DB --server URL --user U --device D`; pending "
-		     "changes are kept",
+		     "log in again with `neap init DB --server URL --user U --device D [--ca F]`; "
+		     "pending changes are kept",
 		     "the server refused this device's login: %s", v->text);
 	else if (v->state == CONN_ASLEEP && !v->problem)
 		tell_asleep(v, r);
