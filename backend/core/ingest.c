@@ -11,6 +11,7 @@ enum {
 	FAR_AHEAD_MS = 300 * 1000,
 	GC_EVERY_MS = 60 * 1000,
 	GC_PAIRS = 256,
+	RECOUNT_ROWS = 20000, /* of a table counted anew, in one step: some 10 ms */
 	CONFLICTS_USER = 100000,
 	CONFLICT_BYTES_USER = 64 * 1024 * 1024,
 	SCRATCH_BYTES = 2 * LIMIT_SET + LIMIT_SLICE,
@@ -234,6 +235,7 @@ static int upkeep(struct step *s, struct err *e)
 	size_t removed;
 
 	parts_expire(in, s->now_ms, false);
+	TRY(store_recount_some(s->store, RECOUNT_ROWS, e));
 	if (s->now_ms < in->gc_due_ms)
 		return 0;
 	in->gc_due_ms = s->now_ms + gc_every_ms(in);

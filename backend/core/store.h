@@ -378,6 +378,13 @@ NEAP_CHECK int store_usage(struct store *s, const struct store_user *u, struct s
  */
 NEAP_CHECK int store_recount(struct store *s, const char *user, struct err *e);
 
+/*
+ * Goes on counting tables whose triggers had been gone (store_altered), by up to `max` rows, which
+ * takes as long as reading them; as long as some are left, the counts are as they were. At the
+ * start of a transaction.
+ */
+NEAP_CHECK int store_recount_some(struct store *s, size_t max, struct err *e);
+
 enum { STORE_QUOTA_DEFAULT = -2, STORE_QUOTA_NONE = -1 }; /* … or a number, 0 and more */
 struct store_quota {
 	int64_t rows, bytes;

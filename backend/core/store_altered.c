@@ -173,7 +173,7 @@ static int repair_table(struct store *s, const struct store_table *t, struct tri
 	if (is.bytes + is.captures * strlen(";\n") != len) {
 		*made = true;
 		TRY(capture_again(s, t, sql, e));
-		TRY(usage_recount(s, t, NULL, e)); /* nobody counted meanwhile */
+		TRY(recount_due(s, t, e)); /* nobody counted meanwhile */
 	}
 	if (t->from == FROM_DEVICES && is.guards != 3) {
 		*made = true;

@@ -199,6 +199,41 @@ static void a_column_dropped(void **state)
 			   "ALTER TABLE notes ADD COLUMN x BLOB", "no column named x");
 }
 
+/* The counters of an append table name its columns as well: docs/operations.md says what goes. */
+static void a_column_of_an_append_table_dropped(void **state)
+{
+	struct world *w = begin();
+	struct builder *b = set_new(1, 2, 1);
+	struct frame f;
+	sqlite3 *db;
+	(void)state;
+
+	put_log(b, 1, 1, 1);
+	give_set(w, "u", "a", b);
+	assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "ALTER TABLE log DROP COLUMN v", NULL, NULL, NULL),
+			 SQLITE_ERROR);
+	sqlite3_close(db);
+	sql(w,
+	    "BEGIN; DROP TRIGGER neap_m2_qin; DROP TRIGGER neap_m2_qup; DROP TRIGGER neap_m2_qdl;"
+	    "ALTER TABLE log DROP COLUMN v; COMMIT");
+	tick(w);
+	b = set_new(1, 3, 2);
+	put_log(b, 1, 2, 1);
+	give_set(w, "u", "a", b);
+	find_out(w, FRAME_REFUSE, 0, &f);
+	assert_int_equal(f.refuse.code, REFUSE_SCHEMA);
+	sql(w, "ALTER TABLE log ADD COLUMN v BLOB");
+	tick(w);
+	give_set(w, "u", "a", b);
+	assert_int_equal(count_out(w, FRAME_ACK), 1);
+	assert_string_equal(query(w, "SELECT n, v FROM log ORDER BY n"), "1,NULL 2,1");
+	assert_int_equal(repaired(w), 1);
+	tick(w);
+	assert_string_equal(query(w, "SELECT rows, bytes FROM neap_usage WHERE tab = 2"), "2,32");
+	world_free(w);
+}
+
 static void a_table_renamed(void **state)
 {
 	(void)state;
@@ -282,6 +317,7 @@ int main(void)
 		cmocka_unit_test(the_policys_triggers_too),
 		cmocka_unit_test(a_column_renamed),
 		cmocka_unit_test(a_column_dropped),
+		cmocka_unit_test(a_column_of_an_append_table_dropped),
 		cmocka_unit_test(a_table_renamed),
 		cmocka_unit_test(a_table_dropped),
 		cmocka_unit_test(a_key_without_its_constraint),

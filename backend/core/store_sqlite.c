@@ -195,7 +195,7 @@ int store_open(struct store **out, const struct store_config *c, struct err *e)
 	if (!s)
 		return err_set(e, NE_MEMORY, "no memory to open %s", c->path);
 	s->broken = c->broken;
-	s->look = true;
+	s->look = s->recount.look = true;
 	s->triggers_version = s->schema_version = -1;
 	rc = db_open(&s->db, c->path, flags, c->vfs, c->busy_ms ? c->busy_ms : 5000, e);
 	if (!rc)
@@ -216,6 +216,7 @@ void store_close(struct store *s)
 		return;
 	if (s->in_tx)
 		store_rollback(s);
+	recount_stop(s);
 	catalogue_free(&s->cat);
 	db_close(s->db);
 	free(s->usage.at);
@@ -377,7 +378,7 @@ void store_rollback(struct store *s)
 		sqlite3_exec(db_handle(s->db), "ROLLBACK", NULL, NULL, NULL);
 	s->in_tx = s->hidden = false;
 	s->usage.n = s->usage.mark = 0;
-	s->look = true;
+	s->look = s->recount.look = true;
 	/* Triggers made in this transaction are gone again, and its versions come anew. */
 	s->schema_version = s->triggers_version = -1;
 	reread(s);

@@ -41,6 +41,14 @@ struct usage {
 	int64_t dead, dead_bytes, key_bytes;
 };
 
+/* A table being counted (store_recount.c). */
+struct recount {
+	bool look;     /* one may be due */
+	struct db *db; /* NULL: none at the moment */
+	int64_t table;
+	sqlite3_stmt *rows; /* of `db` */
+};
+
 struct store {
 	struct db *db;
 	struct ingest_break broken;
@@ -60,6 +68,7 @@ struct store {
 	struct catalogue cat;
 	struct rolled rolled;
 	struct usage usage;
+	struct recount recount;
 };
 
 /* The statements of one table, prepared when first used. */
@@ -170,6 +179,10 @@ NEAP_CHECK int usage_flush(struct store *s, struct err *e);
 /* Counts the rows of a table, of one user or of all (NULL). */
 NEAP_CHECK int usage_recount(struct store *s, const struct store_table *t, const char *user,
 			     struct err *e);
+/* store_recount.c: the table's rows are to be counted from the next step on; and not at the moment.
+ */
+NEAP_CHECK int recount_due(struct store *s, const struct store_table *t, struct err *e);
+void recount_stop(struct store *s);
 /* SQL for what the values of row `of` ("NEW.", "") count. */
 NEAP_CHECK int table_sql_size(const struct store_table *t, const char *of, struct buf *out);
 /* store_site.c: what an older neapd has not made. */
