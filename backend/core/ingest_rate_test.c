@@ -1,4 +1,5 @@
 /* Rates: one that floods is told to wait, others do not notice, and nothing is lost. */
+#include "backend/core/store_sqlite.h"
 #include "backend/core/testing.h"
 
 enum { FRAMES = 250 };
@@ -98,6 +99,36 @@ static void messages_beside_others(void **state)
 	w->now_ms += 500;
 	step_n(w, ev, FRAMES);
 	assert_int_equal(count_out(w, FRAME_WELCOME), 10 + 1);
+	world_free(w);
+}
+
+static void pages_at_most(struct world *w, const char *n)
+{
+	char text[80];
+
+	snprintf(text, sizeof text, "PRAGMA max_page_count = %s", n);
+	ok(w, db_exec(w->store->db, text, &w->e));
+}
+
+/* A step that failed (here: the disk is full) is done again, and costs nobody twice. */
+static void a_failed_step_costs_nothing(void **state)
+{
+	struct world *w = begun(20, 1000000);
+	struct in_event ev[FRAMES];
+
+	(void)state;
+	for (size_t i = 0; i < FRAMES; i++)
+		ev[i] = hello(w, "u", "flood");
+	ev[FRAMES - 1] = (struct in_event){IN_FRAME, "v", "d", log_set(w, 1, MAX_ROWS)};
+	pages_at_most(w, "1");
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ingest_step(w->in, w->now_ms, ev, FRAMES, &w->out, &w->e),
+				 NE_DISK);
+	pages_at_most(w, "1000000");
+	step_n(w, ev, FRAMES);
+	assert_int_equal(count_out(w, FRAME_WELCOME), 100);
+	assert_int_equal(count_out(w, FRAME_ACK), 1);
+	assert_int_equal(count_out(w, FRAME_BUSY), 1);
 	world_free(w);
 }
 
@@ -258,6 +289,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(alone),
 		cmocka_unit_test(messages_beside_others),
+		cmocka_unit_test(a_failed_step_costs_nothing),
 		cmocka_unit_test(rows_beside_others),
 		cmocka_unit_test(a_users_share_of_a_step),
 		cmocka_unit_test(pulls_cost_rows),
