@@ -194,6 +194,7 @@ static void draw_strict(struct climate *c, struct rng *r)
 	set_weights(c, weight, r);
 	c->later = rng_chance(r, 500) ? 400 : 0;
 	c->warm = !c->later && rng_chance(r, 500);
+	c->breaks_unique = rng_chance(r, 500);
 }
 
 /* An operator writes the cells that devices write, whose clocks nobody measured (J4). */

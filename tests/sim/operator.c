@@ -78,8 +78,7 @@ static void write_one(struct world *w, sqlite3 *db)
 	char sql[SQL_MAX];
 	sqlite3_stmt *s;
 
-	/* What an operator breaks of a device's constraint would stay parked. */
-	if (t->append || t->unique)
+	if (t->append || (t->unique && !w->c.breaks_unique))
 		return;
 	operator_sql(w, t, sql);
 	/* The table may not be declared yet. */
@@ -112,6 +111,27 @@ static sqlite3 *open_store(struct world *w)
 	}
 	sqlite3_busy_timeout(db, 100);
 	return db;
+}
+
+void operator_repair(struct world *w)
+{
+	sqlite3 *db = w->c.breaks_unique ? open_store(w) : NULL;
+
+	for (unsigned i = 0; i < w->n_table && db; i++) {
+		const struct sim_table *t = w->table[i];
+		char sql[SQL_MAX];
+		if (!t->unique)
+			continue;
+		snprintf(sql, sizeof sql,
+			 "DELETE FROM %s WHERE rowid IN (SELECT b.rowid FROM %s a JOIN %s b ON "
+			 "a.user_id = b.user_id AND a.rowid < b.rowid AND %s)",
+			 t->name, t->name, t->name, t->same);
+		/* The table may not be declared yet. */
+		if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
+			sim_trace(w, "operator deletes %d rows of %s that break its constraint",
+				  sqlite3_changes(db), t->name);
+	}
+	sqlite3_close(db);
 }
 
 void operator_purge(struct world *w)

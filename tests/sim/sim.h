@@ -176,7 +176,8 @@ struct climate {
 	bool late_sets;	 /* what is replayed is mostly what devices sent */
 	bool year_ahead; /* clocks are a year ahead or right */
 	bool defaults;	 /* added columns have a DEFAULT */
-	uint32_t later;	 /* tables that are tracked later */
+	bool breaks_unique;  /* an operator does, until all is healed */
+	uint32_t later;	     /* tables that are tracked later */
 	uint32_t unmeasured; /* links that come up without the clock having been measured */
 };
 
@@ -192,6 +193,7 @@ struct sim_table {
 	bool rowid_key;	   /* the key is the INTEGER PRIMARY KEY */
 	const char *added; /* a column that newer versions of the app have; NULL none */
 	bool unique;	   /* rows may be refused */
+	const char *same;  /* … where rows a and b have the same values in its constraint */
 };
 
 struct sim_user {
@@ -484,6 +486,8 @@ extern const unsigned n_sim_tables, n_sim_strict_tables;
 
 /* operator.c */
 void operator_write(struct world *w);
+/* Deletes rows on the server that break a UNIQUE constraint of the devices. */
+void operator_repair(struct world *w);
 /* Deletes some telemetry on the server. */
 void operator_purge(struct world *w);
 

@@ -322,6 +322,7 @@ static void heal(struct world *w)
 			device_track(d, true);
 		device_step(d, &(struct event){.type = EV_LOCAL});
 	}
+	operator_repair(w);
 	queue_add(w, ITEM_SQL, 1, -1);
 	sync_all(w, 101, HEAL_ROUNDS);
 	if (!w->failed && !w->opt->crash && rng_chance(&w->chance, 300)) {
