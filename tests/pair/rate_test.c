@@ -20,6 +20,12 @@ static void many_tables(void **state)
 		pair_app(p, a, sql);
 		pair_track(p, a, name, false);
 	}
+	/* Those above 16 wait, which is said, and all their rows stay pending. */
+	pair_pass(p, 3000);
+	struct engine_status st = pair_status(p, a);
+	assert_int_equal(st.n_trouble, 1);
+	assert_string_equal(st.trouble[0].state, "slow-down");
+	assert_in_range(st.pending_rows, 1, TABLES);
 	pair_pass(p, 120000);
 	assert_int_equal(pair_status(p, a).pending_rows, 0);
 	assert_int_equal(pair_status(p, a).n_trouble, 0);

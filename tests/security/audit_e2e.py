@@ -3,6 +3,7 @@
 
 import re
 import socket
+import sqlite3
 import ssl
 import unittest
 from urllib.parse import urlparse
@@ -129,6 +130,31 @@ class Audit(unittest.TestCase):
         bare.mqtt.publish(session["topic_prefix"] + "/d1/up", b"no seal at all", 1)
         self.assertEqual(self.soon("message_refused", user="dora")["device"], "d1")
         bare.close()
+
+    def test_when_its_own_files_fail(self):
+        """A key that is none, a login that cannot be answered, changes of accounts that cannot be told: each is said, and over with its cause."""
+        stack = self.stack
+        stack.add_user("emil")
+        auth = stack.folder / "auth"
+        bad = auth / "keys" / "master-1"
+        bad.write_bytes(b"no key")
+        bad.chmod(0o600)
+        self.assertEqual(self.soon("keys_not_read")["level"], "error")
+        bad.unlink()
+        db = sqlite3.connect(auth / "auth.db", isolation_level=None)
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            self.assertEqual(status_of(stack.login, "emil", "d1"), 503)
+            self.assertEqual(self.last("login_failed")["level"], "error")
+            with (auth / "revocations.log").open("a") as log:
+                log.write("\n")
+            self.soon("trail_not_written")
+        finally:
+            db.execute("ROLLBACK")
+            db.close()
+        self.assertEqual(status_of(stack.login, "emil", "d1"), 200)
+        stack.neapd("device", "revoke", "emil", "d1")
+        self.soon("device_revoked", user="emil")
 
     @classmethod
     def tearDownClass(cls):
