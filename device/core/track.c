@@ -244,8 +244,24 @@ int track_replaced(struct devdb *d, struct tracked *t, const struct shape *now, 
 	return rc;
 }
 
+/* Another kind is another table on the server: its rows would go up once more, as new ones. */
+static int refuse_other_kind(const struct shape *now, const struct shape *old, struct err *e)
+{
+	bool append = old->kind == SHAPE_APPEND;
+
+	if (now->kind == old->kind)
+		return NE_OK;
+	return err_set(
+		e, NE_USAGE,
+		"table %.*s is tracked as %s; track it again %s --append, or untrack it first "
+		"if all its rows are to be sent anew",
+		(int)(old->name.len < 80 ? old->name.len : 80), (const char *)old->name.at,
+		append ? "an append table" : "a merge table", append ? "with" : "without");
+}
+
 static int track_again(struct tracking *t, const struct tracked *old, struct err *e)
 {
+	TRY(refuse_other_kind(&t->shape, &old->shape, e));
 	if (is_new_kind(&t->shape, &old->shape)) {
 		TRY(forget_table(t->d, old, e));
 		return track_new(t, e);

@@ -18,7 +18,7 @@ struct track_options {
  * transaction. Tracking it again changes options and reinstalls capture. Errors: NE_NOT_FOUND (no
  * such table, or it is a view, or has no declared primary key: the sentence says how to add one),
  * NE_LIMIT (columns, tables), NE_USAGE (a name Neap keeps for itself; a UNIQUE
- * index that hides from triggers what REPLACE removes).
+ * index that hides from triggers what REPLACE removes; tracked as the other kind, append or merge).
  */
 NEAP_CHECK int track_table(struct devdb *d, const char *table, const struct track_options *o,
 			   struct err *e);

@@ -224,7 +224,14 @@ static void test_tracked_anew(void **state)
 	OK(untrack_table(d, "a", &err));
 	track("a", true);
 	assert_string_equal(one("SELECT id || ':' || gen FROM neap_append"), "2:3");
-	track("a", false); /* another kind: tracked anew, too */
+	/* Another kind only where the app says that it means it. */
+	assert_int_equal(try_track("a", false), NE_USAGE);
+	assert_non_null(strstr(err.text, "as an append table"));
+	assert_non_null(strstr(err.text, "with --append"));
+	assert_string_equal(one("SELECT id || ':' || gen FROM neap_append"), "2:3");
+	OK(untrack_table(d, "a", &err));
+	track("a", false);
+	assert_int_equal(try_track("a", true), NE_USAGE);
 	assert_string_equal(one("SELECT count(*) FROM neap_append"), "0");
 	assert_string_equal(d->table[0].marks, "neap_m3");
 	assert_string_equal(
