@@ -91,7 +91,10 @@ int uniques_add(struct store *s, const struct store_shape *sh, struct err *e)
 	t.unique = list;
 	for (uint16_t i = 0; i < sh->shape.n_unique; i++) {
 		unique_of(&sh->shape, i, sh->col, &u);
-		/* Beyond the bound it is left to the devices, which park what does not fit. */
+		/*
+		 * Beyond the bound, which all users of the table share, it is left to the
+		 * devices, which park what does not fit.
+		 */
 		if (t.n_unique == STORE_UNIQUES || find(&t, &u) >= 0)
 			continue;
 		s->catalogue_stale = true;
