@@ -330,7 +330,10 @@ static void begin(struct run *r, unsigned n, uint64_t seed)
 	ok(r, ingest_open(&r->in, &ic, wall_ms(), &r->e));
 	for (unsigned i = 0; i < r->n; i++) {
 		struct dev *d = &r->d[i];
-		snprintf(d->path, sizeof d->path, "%s/%u.db", r->dir, i);
+		char dir[sizeof r->dir];
+
+		memcpy(dir, r->dir, sizeof dir); /* gcc: it may overlap the path, in one struct */
+		snprintf(d->path, sizeof d->path, "%s/%u.db", dir, i);
 		ok(r, devdb_init(d->path, NULL, "u", name_of(r, d), 1000 + i, &r->e));
 		assert_int_equal(sqlite3_open(d->path, &d->app), SQLITE_OK);
 		app(d,
