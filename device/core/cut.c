@@ -103,6 +103,11 @@ int cutter_restart(struct cutter *c, struct err *e)
 	return NE_OK;
 }
 
+void cutter_wake(struct cutter *c)
+{
+	c->seen.idle = false;
+}
+
 bool cutting_fits(const struct cutting *c, size_t cells, size_t bytes)
 {
 	size_t rows = c->out->n_row + c->n_row;

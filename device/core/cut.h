@@ -45,6 +45,8 @@ NEAP_CHECK int cutter_new(struct cutter **out, struct devdb *d, struct err *e);
 void cutter_free(struct cutter *c);
 /* Forgets what is in flight: all that is not settled will be cut again. Deletes neap_inflight. */
 NEAP_CHECK int cutter_restart(struct cutter *c, struct err *e);
+/* A table that was held may be cut again: what is pending of it was there all the time. */
+void cutter_wake(struct cutter *c);
 
 /*
  * Cuts the next set, if anything is pending that is not in flight: *any tells. In one transaction,

@@ -177,9 +177,9 @@ static const char *refuse_next(enum refuse_code code)
 {
 	switch (code) {
 	case REFUSE_SCHEMA:
-		return "ask the operator to allow it, or `neap untrack` the table; then restart "
-		       "the "
-		       "agent, or wait: it is tried again after 5 minutes, later up to an hour";
+		return "ask the operator to allow it, or `neap untrack` the table; then `neap "
+		       "sync`, "
+		       "or wait: it is tried again after 5 minutes, later up to an hour";
 	case REFUSE_DIRECTION:
 		return "`neap track` the table with --direction down, or ask the operator";
 	case REFUSE_QUOTA:

@@ -229,6 +229,8 @@ int engine_dispatch(struct engine *en, const struct event *ev, struct err *e)
 		return engine_verify_begin(en, ev, e);
 	case EV_SYNC:
 		want_sync(en, ev->sync_id);
+		/* Who asks may have removed the cause of a refusal. */
+		en->held_until_ms = en->mono_ms;
 		return look_at_database(en, true, e);
 	}
 	return NE_OK;

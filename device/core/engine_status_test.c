@@ -311,6 +311,39 @@ static void test_refused_tables(void **state)
 	end(&b);
 }
 
+/* What is refused waits for people. Once one of them asks, or the table is let go, it is over. */
+static void test_refused_tables_are_tried_again(void **state)
+{
+	struct bench b;
+	struct frame f;
+	struct err e;
+
+	(void)state;
+	begin_synced(&b);
+	test_sql(&b.db, "INSERT INTO t VALUES(1, 0, 0)");
+	happen(&b, EV_LOCAL);
+	refuse(&b, REFUSE_SCHEMA, &engine_devdb(b.en)->table[0].shape.id);
+	f = welcome(find(&b, FRAME_HELLO), &b, 0);
+	give(&b, EV_DOWN, &f);
+	b.mono_ms += 10000;
+	happen(&b, EV_LOCAL);
+	assert_null(find(&b, FRAME_SET));
+	step(&b, (struct event){.type = EV_SYNC, .sync_id = 1});
+	assert_null(trouble(&b, "schema-refused"));
+	assert_non_null(find(&b, FRAME_SET)); /* nothing was written meanwhile */
+	refuse(&b, REFUSE_SCHEMA, &engine_devdb(b.en)->table[0].shape.id);
+	expect(&b, "schema-refused", NE_ROWS, "says the server", "`neap sync`");
+	f = welcome(find(&b, FRAME_HELLO), &b, 0);
+	give(&b, EV_DOWN, &f);
+	b.mono_ms += 10000;
+	happen(&b, EV_LOCAL);
+	assert_null(find(&b, FRAME_SET));
+	assert_int_equal(untrack_table(engine_devdb(b.en), "t", &e), 0);
+	happen(&b, EV_LOCAL);
+	expect_none(&b);
+	end(&b);
+}
+
 static void test_a_copy_gets_a_new_site(void **state)
 {
 	struct bench b;
@@ -381,6 +414,7 @@ int main(void)
 		cmocka_unit_test(test_a_server_that_is_busy),
 		cmocka_unit_test(test_refused_sets),
 		cmocka_unit_test(test_refused_tables),
+		cmocka_unit_test(test_refused_tables_are_tried_again),
 		cmocka_unit_test(test_a_copy_gets_a_new_site),
 		cmocka_unit_test(test_the_worst_comes_first),
 	};

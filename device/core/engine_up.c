@@ -381,14 +381,29 @@ static int restart(struct engine *en, struct err *e)
 	return NE_OK;
 }
 
+/* False after all that were held are no longer tracked, or were changed. */
+static bool some_table_is_held(const struct engine *en)
+{
+	for (size_t i = 0; i < en->d->n_table; i++)
+		if (en->d->table[i].held)
+			return true;
+	return false;
+}
+
+/* Tables that the server refused are tried again. If it still refuses, that is told anew. */
 static void release_held(struct engine *en)
 {
-	if (!en->any_held || en->mono_ms < en->held_until_ms)
+	if (!en->link || !en->any_held)
 		return;
+	if (some_table_is_held(en) && en->mono_ms < en->held_until_ms)
+		return;
+	if (en->problem && !en->no_room)
+		engine_problem(en, NE_OK, "", "");
 	for (size_t i = 0; i < en->d->n_table; i++)
 		en->d->table[i].held = false;
 	en->any_held = false;
 	en->dirty = true;
+	cutter_wake(en->cutter);
 }
 
 int engine_upload(struct engine *en, struct err *e)
