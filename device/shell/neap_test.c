@@ -43,7 +43,7 @@ static void a_file_that_is_no_database_is_refused(void **state)
 static bool others_see_the_lock(void)
 {
 	enum { SHARED_FIRST = 0x40000002, SHARED_SIZE = 510 };
-	int status;
+	int status = 0;
 	pid_t pid = fork();
 
 	if (!pid) {
