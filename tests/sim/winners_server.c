@@ -74,7 +74,10 @@ static void take_row(struct world *w, const struct store_user *u, struct store_t
 	if (!w->failed)
 		take_one(w, &to);
 	to.dead = false;
-	for (uint16_t i = 0; i < t->shape.n_col && found && !w->failed; i++) {
+	/* A delete older than what the server wrote may have been taken in the same step. */
+	if (!found)
+		vals = row.kept;
+	for (uint16_t i = 0; i < t->shape.n_col && !w->failed; i++) {
 		to.col = t->shape.col[i].name;
 		to.reg = row.st.cell[i];
 		to.val = &vals[i];
