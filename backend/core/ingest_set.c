@@ -11,16 +11,18 @@ static int put_refused(struct step *s, const struct sender *from, const struct r
 		       struct frame *f, struct err *e)
 {
 	struct row row[STORE_REFUSED];
-	struct table_rows table = {.shape = why->row_shape, .row = row};
+	struct table_rows table = {.row = row};
 	struct rows rows = {.n_table = 1, .table = &table};
 	size_t bytes = 0;
 
 	buf_clear(&s->in->rows);
 	if (!why->n_row)
 		return 0;
+	/* It was there before the set, whose rows were read with it. */
+	table.shape = &store_shape_find(s->store, why->row_shape)->shape;
 	while (table.n_row < why->n_row && bytes < REFUSED_BYTES) {
 		const struct row *r = why->row[table.n_row];
-		for (uint16_t i = 0; i < why->row_shape->n_key; i++)
+		for (uint16_t i = 0; i < table.shape->n_key; i++)
 			bytes += val_size(&r->key[i]);
 		row[table.n_row++] = (struct row){.gen = r->gen, .n = r->n, .key = r->key};
 	}
@@ -167,7 +169,7 @@ static int append_table(struct step *s, struct user_state *us, const struct stor
 		 * commits. */
 		why->code = REFUSE_ROWS;
 		why->text = got.why;
-		why->row_shape = tr->shape;
+		why->row_shape = tr->shape->id;
 		why->n_row = got.n_refused;
 		memcpy(why->row, got.refused, got.n_refused * sizeof *why->row);
 		return 0;
@@ -177,7 +179,7 @@ static int append_table(struct step *s, struct user_state *us, const struct stor
 	why->code = REFUSE_COLLISION;
 	why->has_shape = true;
 	why->shape = tr->shape->id;
-	why->row_shape = tr->shape;
+	why->row_shape = tr->shape->id;
 	why->n_row = got.n_collided;
 	memcpy(why->row, got.collided, got.n_collided * sizeof *why->row);
 	err_set(&why->text, NE_EXISTS, "table %.*s: number %lld of this site holds another row",

@@ -120,10 +120,13 @@ struct refusal {
 	struct err text;
 	bool has_shape;
 	struct shape_id shape;
-	/* REFUSE_ROWS, REFUSE_COLLISION: rows of one table; in the frame's memory. */
+	/*
+	 * REFUSE_ROWS, REFUSE_COLLISION: rows of one table; in the frame's memory. Their shape by
+	 * its id: taking the set back may load the catalogue anew.
+	 */
 	size_t n_row;
 	const struct row *row[STORE_REFUSED];
-	const struct shape *row_shape;
+	struct shape_id row_shape;
 };
 
 /* ---- events ---- */

@@ -443,6 +443,34 @@ static void a_bad_set_stands_alone(void **state)
 	world_free(w);
 }
 
+/* Taking a set back loads the catalogue anew if the same step had changed it. */
+static void names_rows_by_a_catalogue_loaded_anew(void **state)
+{
+	struct world *w = two_tables();
+	struct builder *b = set_new(SITE_A, 1, 0);
+	struct shape another = *notes();
+	struct in_event ev[2];
+	(void)state;
+
+	put_log(b, 1, 1, 5);
+	give_set(w, "u", "a", b);
+	another.name = slice_str("another");
+	ev[0] = (struct in_event){
+		.type = IN_FRAME, .user = "u", .device = "b", .frame = declaration(w, &another)};
+	b = set_new(SITE_A, 2, 1);
+	put_log(b, 1, 1, 6);
+	put_log(b, 1, 2, 7);
+	ev[1] = (struct in_event){
+		.type = IN_FRAME, .user = "u", .device = "a", .frame = set_bytes(w, b)};
+	step_n(w, ev, 2);
+	assert_int_equal(refuse_of(w).code, REFUSE_COLLISION);
+	struct rows named = rows_of(w, refuse_of(w).rows);
+	assert_int_equal(named.n_table, 1);
+	assert_int_equal(named.table[0].n_row, 1);
+	assert_int_equal(named.table[0].row[0].n, 1);
+	world_free(w);
+}
+
 static void refuses_far_ahead_stamps(void **state)
 {
 	struct world *w = two_tables();
@@ -656,6 +684,7 @@ int main(void)
 		cmocka_unit_test(a_tombstone_keeps_later_cells),
 		cmocka_unit_test(unknown_keys),
 		cmocka_unit_test(a_bad_set_stands_alone),
+		cmocka_unit_test(names_rows_by_a_catalogue_loaded_anew),
 		cmocka_unit_test(refuses_far_ahead_stamps),
 		cmocka_unit_test(refuses_unknown_shapes_and_directions),
 		cmocka_unit_test(large_effects_are_pulled),

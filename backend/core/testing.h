@@ -192,19 +192,28 @@ static inline void tick(struct world *w)
 	step_n(w, &ev, 1);
 }
 
-static inline void declare_shape(struct world *w, const char *user, const char *device,
-				 struct shape *s)
+static inline struct slice declaration(struct world *w, struct shape *s)
 {
 	struct buf b = {.max = 64 * 1024};
-	struct slice bytes;
+	struct slice bytes, out;
 	struct frame f = {.type = FRAME_DECLARE};
 
 	ok(w, shape_encode(s, &b, &w->e));
 	bytes = buf_slice(&b);
 	f.declare.n = 1;
 	f.declare.shape = &bytes;
-	give(w, user, device, &f);
+	out = encoded(w, &f);
 	buf_free(&b);
+	return out;
+}
+
+static inline void declare_shape(struct world *w, const char *user, const char *device,
+				 struct shape *s)
+{
+	struct in_event ev = {
+		.type = IN_FRAME, .user = user, .device = device, .frame = declaration(w, s)};
+
+	step_n(w, &ev, 1);
 }
 
 /* A row being built: cells by column with one stamp each. */
