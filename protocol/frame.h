@@ -136,6 +136,7 @@ struct lost_value {
 
 /* What lost on the device; answered by noted. Sent again it changes nothing. */
 struct f_conflicts {
+	uint64_t nonce; /* another one for what is told anew */
 	uint64_t site;
 	uint64_t number; /* of the last one in it */
 	size_t n;
@@ -277,8 +278,9 @@ struct f_digest {
 	struct slice rows;  /* whole: rows_encode with home = 0, dead ones as well */
 };
 
-/* The server keeps what was lost up to `number`. */
+/* The server keeps what the conflicts frame of this nonce said, up to `number`. */
 struct f_noted {
+	uint64_t nonce;
 	uint64_t store, term;
 	uint64_t site, number;
 };

@@ -276,6 +276,7 @@ static int get_conflicts(struct reader *r, struct f_conflicts *f)
 {
 	size_t n;
 	TRY(want(r, CONFLICTS_FIELDS));
+	TRY(get(r, &f->nonce));
 	TRY(get_id(r, &f->site));
 	TRY(get_id(r, &f->number));
 	TRY(cbor_get_array(&r->in, &n));
@@ -463,6 +464,7 @@ static int get_digest(struct reader *r, struct f_digest *f)
 static int get_noted(struct reader *r, struct f_noted *f)
 {
 	TRY(want(r, NOTED_FIELDS));
+	TRY(get(r, &f->nonce));
 	TRY(get_store_term(r, &f->store, &f->term));
 	TRY(get_id(r, &f->site));
 	return get_id(r, &f->number);

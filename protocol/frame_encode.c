@@ -146,6 +146,7 @@ static int put_lost(struct buf *out, const struct lost_value *l)
 static int put_conflicts(struct buf *out, const struct f_conflicts *f)
 {
 	TRY(open_frame(out, FRAME_CONFLICTS, CONFLICTS_FIELDS));
+	TRY(put(out, f->nonce));
 	TRY(put(out, f->site));
 	TRY(put(out, f->number));
 	TRY(cbor_put_array(out, f->n));
@@ -294,7 +295,7 @@ static int put_digest(struct buf *out, const struct f_digest *f)
 
 static int put_noted(struct buf *out, const struct f_noted *f)
 {
-	const uint64_t v[NOTED_FIELDS] = {f->store, f->term, f->site, f->number};
+	const uint64_t v[NOTED_FIELDS] = {f->nonce, f->store, f->term, f->site, f->number};
 	TRY(open_frame(out, FRAME_NOTED, NOTED_FIELDS));
 	return put_all(out, v, NOTED_FIELDS);
 }

@@ -170,7 +170,7 @@ static inline void say_text_field(struct buf *b, struct slice s)
 
 static inline void say_conflicts(struct buf *b, const struct f_conflicts *f)
 {
-	SAY_NUMBERS(b, "site number", f->site, f->number);
+	SAY_NUMBERS(b, "nonce site number", f->nonce, f->site, f->number);
 	SAY(b, " lost=[");
 	for (size_t i = 0; i < f->n; i++) {
 		const struct lost_value *l = &f->lost[i];
@@ -356,8 +356,8 @@ static inline void say_down(struct buf *b, const struct frame *f)
 		say_digest(b, &f->digest);
 		return;
 	case FRAME_NOTED:
-		SAY_NUMBERS(b, "store term site number", f->noted.store, f->noted.term,
-			    f->noted.site, f->noted.number);
+		SAY_NUMBERS(b, "nonce store term site number", f->noted.nonce, f->noted.store,
+			    f->noted.term, f->noted.site, f->noted.number);
 		return;
 	default:
 		SAY_NUMBERS(b, "site number", f->reject.site, f->reject.number);

@@ -274,7 +274,8 @@ int on_conflicts(struct step *s, const struct sender *from, const struct f_confl
 		 struct err *e)
 {
 	struct frame noted = {.type = FRAME_NOTED,
-			      .noted = {.store = store_id(s->store),
+			      .noted = {.nonce = f->nonce,
+					.store = store_id(s->store),
 					.term = store_term(s->store),
 					.site = f->site,
 					.number = f->number}};

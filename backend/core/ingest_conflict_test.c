@@ -206,12 +206,15 @@ static struct lost_value report(struct world *w, const char *column, int64_t v, 
 
 static void give_report(struct world *w, const struct lost_value *l, size_t n, uint64_t number)
 {
-	struct frame f = {.type = FRAME_CONFLICTS,
-			  .conflicts = {.site = SITE_B, .number = number, .n = n, .lost = l}};
+	struct frame f = {
+		.type = FRAME_CONFLICTS,
+		.conflicts = {
+			.nonce = 70 + number, .site = SITE_B, .number = number, .n = n, .lost = l}};
 	struct frame noted;
 
 	give(w, "u", "b", &f);
 	find_out(w, FRAME_NOTED, 0, &noted);
+	assert_int_equal(noted.noted.nonce, 70 + number);
 	assert_int_equal(noted.noted.site, SITE_B);
 	assert_int_equal(noted.noted.number, number);
 	assert_int_equal(noted.noted.term, store_term(w->store));

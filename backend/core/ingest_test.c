@@ -456,7 +456,7 @@ static void names_rows_by_a_catalogue_loaded_anew(void **state)
 	give_set(w, "u", "a", b);
 	another.name = slice_str("another");
 	ev[0] = (struct in_event){
-		.type = IN_FRAME, .user = "u", .device = "b", .frame = declaration(w, &another)};
+		.type = IN_FRAME, .user = "u", .device = "b", .frame = declare_frame(w, &another)};
 	b = set_new(SITE_A, 2, 1);
 	put_log(b, 1, 1, 6);
 	put_log(b, 1, 2, 7);

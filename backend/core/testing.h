@@ -192,7 +192,7 @@ static inline void tick(struct world *w)
 	step_n(w, &ev, 1);
 }
 
-static inline struct slice declaration(struct world *w, struct shape *s)
+static inline struct slice declare_frame(struct world *w, struct shape *s)
 {
 	struct buf b = {.max = 64 * 1024};
 	struct slice bytes, out;
@@ -211,7 +211,7 @@ static inline void declare_shape(struct world *w, const char *user, const char *
 				 struct shape *s)
 {
 	struct in_event ev = {
-		.type = IN_FRAME, .user = user, .device = device, .frame = declaration(w, s)};
+		.type = IN_FRAME, .user = user, .device = device, .frame = declare_frame(w, s)};
 
 	step_n(w, &ev, 1);
 }

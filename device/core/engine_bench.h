@@ -27,6 +27,7 @@ struct bench {
 	uint64_t mono_ms;
 	uint64_t seed;
 	uint64_t synced;
+	uint64_t reported; /* the nonce of the last conflicts frame, or of its parts */
 	unsigned new_sites, changed;
 };
 
@@ -91,9 +92,15 @@ static inline void take(struct bench *b)
 
 		if (a->type == ACT_PUBLISH) {
 			assert_true(b->n_sent < 64);
+			const struct frame *f = &b->sent[b->n_sent];
+
 			b->n_bytes += a->frame.len;
 			if (frame_decode(a->frame, &b->arena, &b->sent[b->n_sent++], &e))
 				fail_msg("%s", e.text);
+			if (f->type == FRAME_CONFLICTS)
+				b->reported = f->conflicts.nonce;
+			else if (f->type == FRAME_PART)
+				b->reported = f->part.cut;
 		}
 		if (a->type == ACT_SYNCED)
 			b->synced = a->sync_id;

@@ -43,13 +43,21 @@ static int setup(void **state)
 	return rc;
 }
 
-static void give_noted(struct bench *b, uint64_t number, uint64_t term)
+static void give_noted_of(struct bench *b, uint64_t nonce, uint64_t number, uint64_t term)
 {
-	struct frame f = {
-		.type = FRAME_NOTED,
-		.noted = {.store = STORE, .term = term, .site = TEST_SITE, .number = number}};
+	struct frame f = {.type = FRAME_NOTED,
+			  .noted = {.nonce = nonce,
+				    .store = STORE,
+				    .term = term,
+				    .site = TEST_SITE,
+				    .number = number}};
 
 	give(b, EV_DOWN, &f);
+}
+
+static void give_noted(struct bench *b, uint64_t number, uint64_t term)
+{
+	give_noted_of(b, b->reported, number, term);
 }
 
 static struct f_conflicts report_of(struct bench *b)
@@ -166,37 +174,68 @@ static void many_go_in_several_frames(void **state)
 	free(r);
 }
 
+/* How long until the sync is over, whose questions are answered at once. */
+static uint64_t end_sync(struct bench *b)
+{
+	uint64_t began = b->mono_ms;
+
+	while (!b->synced) {
+		if (find(b, FRAME_HELLO)) {
+			struct frame f = welcome(find(b, FRAME_HELLO), b, 2);
+			f.welcome.last_number = 2;
+			give(b, EV_DOWN, &f);
+		} else {
+			wait_deadline(b);
+		}
+	}
+	return b->mono_ms - began;
+}
+
+static uint64_t sync_takes(struct bench *b, uint64_t id)
+{
+	b->synced = 0;
+	step(b, (struct event){.type = EV_SYNC, .sync_id = id});
+	return end_sync(b);
+}
+
 /* A sync is not over before the server has noted what lost; but it does not wait for ever. */
 static void a_sync_waits_for_the_note(void **state)
 {
 	(void)state;
 	for (int noted = 0; noted < 2; noted++) {
 		struct bench b;
-		uint64_t began;
+		uint64_t took;
 
 		begin_synced(&b);
 		write_pending(&b, "UPDATE t SET a = 20");
 		give_ack(&b, 2, 2, 0);
 		overwrite(&b, 2, 0, 30);
-		step(&b, (struct event){.type = EV_SYNC, .sync_id = 5});
-		began = b.mono_ms;
 		if (noted)
 			give_noted(&b, 1, TERM);
-		while (!b.synced) {
-			if (find(&b, FRAME_HELLO)) {
-				struct frame f = welcome(find(&b, FRAME_HELLO), &b, 2);
-				f.welcome.last_number = 2;
-				give(&b, EV_DOWN, &f);
-			} else {
-				wait_deadline(&b);
-			}
-		}
+		took = sync_takes(&b, 5);
 		if (noted)
-			assert_in_range(b.mono_ms - began, 0, 100);
+			assert_in_range(took, 0, 100);
 		else
-			assert_in_range(b.mono_ms - began, 20000, 60000);
+			assert_in_range(took, 20000, 60000);
 		end(&b);
 	}
+}
+
+/* What was sent in vain before is sent once more when somebody asks. */
+static void a_sync_reports_once_more(void **state)
+{
+	struct bench *b = *state;
+
+	write_pending(b, "UPDATE t SET a = 20");
+	give_ack(b, 2, 2, 0);
+	overwrite(b, 2, 0, 30);
+	assert_in_range(sync_takes(b, 5), 20000, 60000);
+	assert_in_range(sync_takes(b, 6), 8000, 20000);
+	b->synced = 0;
+	step(b, (struct event){.type = EV_SYNC, .sync_id = 7});
+	assert_int_equal(report_of(b).number, 1);
+	give_noted(b, 1, TERM);
+	assert_in_range(end_sync(b), 0, 100);
 }
 
 /* A value that one message cannot hold goes in parts, within the window. */
@@ -322,6 +361,7 @@ static void a_number_of_another_term_hides_nothing(void **state)
 {
 	struct bench *b = *state;
 	struct frame f;
+	uint64_t before;
 
 	for (uint64_t seq = 2; seq < 4; seq++) {
 		test_sql(&b->db, seq == 2 ? "UPDATE t SET a = 20" : "UPDATE t SET a = 21");
@@ -331,6 +371,7 @@ static void a_number_of_another_term_hides_nothing(void **state)
 		if (seq == 2)
 			give_noted(b, seq - 1, TERM);
 	}
+	before = b->reported;
 	engine_close(b->en);
 	open_engine(b);
 	happen(b, EV_LINK_UP);
@@ -339,6 +380,11 @@ static void a_number_of_another_term_hides_nothing(void **state)
 	f.welcome.noted = 2;
 	give(b, EV_DOWN, &f);
 	assert_int_equal(report_of(b).n, 2);
+	/* The answer to the report that had only the last of them comes late. */
+	give_noted_of(b, before, 2, TERM + 1);
+	assert_string_equal(
+		test_query(&b->db, "SELECT value FROM neap_meta WHERE key = 'conflict_noted'"),
+		"0");
 	give_noted(b, 2, TERM + 1);
 	assert_string_equal(
 		test_query(&b->db, "SELECT value FROM neap_meta WHERE key = 'conflict_noted'"),
@@ -575,6 +621,7 @@ int main(void)
 		T(a_restart_reports_again),
 		T(many_go_in_several_frames),
 		cmocka_unit_test(a_sync_waits_for_the_note),
+		T(a_sync_reports_once_more),
 		T(a_large_value_goes_in_parts),
 		T(a_correction_is_listed),
 		T(what_was_taken_has_not_lost),

@@ -191,6 +191,7 @@ static void want_sync(struct engine *en, uint64_t id)
 	if (en->n_sync == SYNCS_MAX)
 		en->n_sync--;
 	en->syncs[en->n_sync++] = id;
+	engine_report_again(en);
 }
 
 int engine_dispatch(struct engine *en, const struct event *ev, struct err *e)

@@ -212,7 +212,7 @@ struct engine {
 	/* Conflicts (J7). */
 	struct flight *report; /* what is on its way to the server's list; NULL nothing */
 	bool report_due;       /* there may be more that it has not noted */
-	uint64_t report_number;
+	uint64_t report_nonce, report_number;
 	unsigned report_backoff;
 	bool ask_due, tell_due; /* records may wait for a resolver, for the callback */
 	uint64_t tell_at_ms;
@@ -294,6 +294,8 @@ NEAP_CHECK int engine_unreported(struct engine *en, bool *any, struct err *e);
 uint64_t engine_report_time(const struct engine *en);
 void engine_report_drop(struct engine *en);
 void engine_report_resend(struct engine *en);
+/* Somebody asks for a sync: what was sent in vain is sent once more, and waited for. */
+void engine_report_again(struct engine *en);
 
 /* engine_conflict.c */
 /* Asks the resolver about what waits for it. Own transactions. */

@@ -25,6 +25,14 @@ void engine_report_resend(struct engine *en)
 		engine_want_all(en->report);
 }
 
+void engine_report_again(struct engine *en)
+{
+	if (!en->report || en->report_backoff < REPORT_IN_VAIN)
+		return;
+	en->report_backoff = REPORT_IN_VAIN / 2;
+	engine_want_all(en->report);
+}
+
 static struct slice text_of(struct engine *en, sqlite3_stmt *s, int col, size_t max)
 {
 	const void *at = sqlite3_column_text(s, col);
@@ -116,8 +124,9 @@ static int gather(struct engine *en, struct lost_value *lost, struct frame *f, s
 static int cut_report(struct engine *en, struct err *e)
 {
 	struct lost_value *lost = arena_array(&en->tmp, LIMIT_LOST, sizeof(*lost));
-	struct frame f = {.type = FRAME_CONFLICTS,
-			  .conflicts = {.site = en->d->site, .lost = lost}};
+	struct frame f = {
+		.type = FRAME_CONFLICTS,
+		.conflicts = {.nonce = engine_random_id(en), .site = en->d->site, .lost = lost}};
 
 	if (!lost)
 		return NE_MEMORY;
@@ -125,7 +134,8 @@ static int cut_report(struct engine *en, struct err *e)
 	en->report_due = f.conflicts.n > 0;
 	if (!f.conflicts.n)
 		return NE_OK;
-	TRY(engine_make_flight(en, &f, engine_random_id(en), &en->report, e));
+	TRY(engine_make_flight(en, &f, f.conflicts.nonce, &en->report, e));
+	en->report_nonce = f.conflicts.nonce;
 	en->report_number = f.conflicts.number;
 	en->report_backoff = 1;
 	return NE_OK;
@@ -214,7 +224,8 @@ int engine_on_noted(struct engine *en, const struct f_noted *n, struct err *e)
 	int64_t term;
 
 	if (!en->report || n->store != en->at.store || n->term != en->at.term ||
-	    n->site != en->d->site || n->number != en->report_number)
+	    n->site != en->d->site || n->nonce != en->report_nonce ||
+	    n->number != en->report_number)
 		return NE_OK;
 	/* Of a term that no welcome was heard of yet. */
 	TRY(devdb_get(en->d, "conflict_term", &term, e));

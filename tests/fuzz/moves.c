@@ -327,7 +327,7 @@ static void conflicts(struct moves *m, struct frame *f)
 				 .won = take_reg(m),
 				 .lost_ms = take_number(m),
 				 .why = slice_str("why")};
-	f->conflicts = (struct f_conflicts){take_site(m), take_number(m), 1, l};
+	f->conflicts = (struct f_conflicts){9, take_site(m), take_number(m), 1, l};
 }
 
 static void ask(struct moves *m, struct frame *f)
