@@ -309,7 +309,7 @@ static int without_rows(struct engine *en, const struct f_refuse *r, const struc
 static int site_clash(struct engine *en, const struct flight *f, struct err *e)
 {
 	if (!f->captured)
-		return engine_new_site(en, e);
+		return engine_new_site(en, true, e);
 	en->disown = f->captured;
 	return again_soon(en, e);
 }

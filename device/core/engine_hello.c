@@ -260,7 +260,7 @@ static int welcome_site(struct engine *en, const struct question *q, const struc
 			       : "this database is an older copy of itself (restored or cloned)",
 		       "nothing to do: it goes on under a new site id");
 	*done = true;
-	return engine_new_site(en, e);
+	return engine_new_site(en, w->site_status == SITE_CLASH, e);
 }
 
 /* Takes the store and term of an answer. *again: the position moved since it was asked. */

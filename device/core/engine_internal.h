@@ -273,7 +273,7 @@ NEAP_CHECK int engine_adopt(struct engine *en, uint64_t store, uint64_t term, st
 NEAP_CHECK int engine_begin_full(struct engine *en, uint64_t store, uint64_t term, uint64_t head,
 				 bool save, struct err *e);
 /* A new random site: marks keep the old one, numbers start anew, all is forgotten. */
-NEAP_CHECK int engine_new_site(struct engine *en, struct err *e);
+NEAP_CHECK int engine_new_site(struct engine *en, bool anothers, struct err *e);
 
 /* engine_up.c: what sets and reports share. `want_all` publishes all pieces (again). */
 NEAP_CHECK int engine_make_flight(struct engine *en, const struct frame *f, uint64_t id,

@@ -190,7 +190,7 @@ static int sign_marks(struct engine *en, uint64_t old, struct err *e)
 	return NE_OK;
 }
 
-int engine_new_site(struct engine *en, struct err *e)
+int engine_new_site(struct engine *en, bool anothers, struct err *e)
 {
 	uint64_t site = engine_random_id(en);
 	struct action *a = engine_act(en, ACT_NEW_SITE);
@@ -202,6 +202,8 @@ int engine_new_site(struct engine *en, struct err *e)
 		TRY(sign_marks(en, en->d->site, e));
 		TRY(identity_sign(en->d, e));
 	}
+	if (anothers)
+		TRY(lost_begin_keys(en->d, e));
 	TRY(cutter_restart(en->cutter, e));
 	TRY(devdb_set(en->d, "site", (int64_t)site, e));
 	TRY(devdb_set(en->d, "last_number", 0, e));

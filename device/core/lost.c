@@ -72,6 +72,19 @@ int lost_begin(struct devdb *d, struct err *e)
 	return NE_OK;
 }
 
+int lost_begin_keys(struct devdb *d, struct err *e)
+{
+	if (d->broken.no_ask)
+		return NE_OK;
+	for (size_t i = 0; i < d->n_table; i++) {
+		const struct tracked *t = &d->table[i];
+
+		if (t->shape.kind == SHAPE_APPEND && t->shape.key_is_number)
+			TRY(lost_begin_table(d, t, e));
+	}
+	return NE_OK;
+}
+
 int lost_put(struct devdb *d, const struct lost_state *x, struct err *e)
 {
 	sqlite3_stmt *s;

@@ -21,6 +21,12 @@
 NEAP_CHECK int lost_begin(struct devdb *d, struct err *e);
 
 /*
+ * The same of the tables whose rows go by their INTEGER keys: another device used the file, and
+ * what was left to that device to send may be this one's own.
+ */
+NEAP_CHECK int lost_begin_keys(struct devdb *d, struct err *e);
+
+/*
  * The same of one table whose rows go by numbers given at capture, and whose capture was lost: a
  * row without a number was acknowledged, or is new, and only the server can tell.
  */

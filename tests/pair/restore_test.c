@@ -455,17 +455,25 @@ static void test_retention_waits(void **state)
  * A file that was copied to another device: what its site captured is that site's to send, where
  * it is known. Where numbers were dropped it is not: rather twice than not at all.
  */
+static void copy_file(struct pair *p, int from, int to)
+{
+	char sql[96];
+
+	pair_close_engine(p, to);
+	sqlite3_close(p->dev[to].app);
+	pair_exec(p->dev[from].app, "PRAGMA wal_checkpoint(TRUNCATE)");
+	pair_copy(p, p->dev[from].path, p->dev[to].path);
+	assert_int_equal(sqlite3_open(p->dev[to].path, &p->dev[to].app), SQLITE_OK);
+	snprintf(sql, sizeof sql, "UPDATE neap_meta SET value = 'd%d' WHERE key = 'device'", to);
+	pair_exec(p->dev[to].app, sql);
+	pair_open_engine(p, to);
+}
+
 static int copied_to_another(struct pair *p, int a, const char *table)
 {
 	int b = pair_device(p, table);
 
-	pair_close_engine(p, b);
-	sqlite3_close(p->dev[b].app);
-	pair_exec(p->dev[a].app, "PRAGMA wal_checkpoint(TRUNCATE)");
-	pair_copy(p, p->dev[a].path, p->dev[b].path);
-	assert_int_equal(sqlite3_open(p->dev[b].path, &p->dev[b].app), SQLITE_OK);
-	pair_exec(p->dev[b].app, "UPDATE neap_meta SET value = 'd1' WHERE key = 'device'");
-	pair_open_engine(p, b);
+	copy_file(p, a, b);
 	return b;
 }
 
@@ -540,6 +548,35 @@ static void test_what_a_copy_gives_itself(void **state)
 	what_went_up_before_the_copy_stays(true);
 }
 
+/*
+ * What a copy left to the first device to send, and that device no longer had, is its own again
+ * once the copy comes back to it.
+ */
+static void test_a_copy_that_comes_back(void **state)
+{
+	(void)state;
+	struct pair *p = pair_new();
+	int a = pair_device(p, tables[0]), b;
+
+	pair_track(p, a, "log", true);
+	insert(p, a, 10, 20, "first");
+	pair_sync(p, a);
+	b = copied_to_another(p, a, tables[0]);
+	insert(p, b, 40, 45, "second");
+	pair_sync_all(p);
+	pair_wipe(p);
+	pair_app(p, a, "DELETE FROM log WHERE id = 15");
+	pair_sync(p, a);
+	pair_sync(p, b);
+	assert_string_equal(pair_server(p, "SELECT count(*) FROM log WHERE id = 15"), "0");
+	copy_file(p, b, a);
+	pair_sync(p, a);
+	assert_string_equal(pair_server(p, "SELECT device_id, v, count(*) FROM log GROUP BY 1, 2"),
+			    "d0|first|11,d1|second|6");
+	assert_int_equal(stats(p).duplicates, 0);
+	pair_free(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -558,6 +595,7 @@ int main(void)
 		cmocka_unit_test(test_retention_waits),
 		cmocka_unit_test(test_rows_of_another_device_are_its_own),
 		cmocka_unit_test(test_what_a_copy_gives_itself),
+		cmocka_unit_test(test_a_copy_that_comes_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
