@@ -85,6 +85,7 @@ struct node {
 
 	struct err link_text; /* the connection's last problem */
 	int said;	      /* the last problem logged, −1 connected, −2 nothing */
+	bool said_login;      /* … as one that only a person ends */
 	unsigned failures;    /* attempts since the last connection */
 	uint64_t rival_ms;    /* mono: someone else was last seen under our name; 0 never */
 	unsigned short_lived; /* connections in a row that were lost soon after they were made */

@@ -18,14 +18,15 @@ static void do_order(struct node *n, enum conn_order order);
 
 static void failed(struct node *n, int code, const char *text)
 {
+	/* The broker refuses with the same code before the login server does. */
+	bool login = code == NE_AUTH && n->conn.state == CONN_LOGIN;
+
 	(void)err_set(&n->link_text, code, "%s", text);
 	n->failures++;
-	if (n->said != code)
-		node_say(n, "%s: %s",
-			 code == NE_AUTH && n->conn.state == CONN_LOGIN ? "login required"
-									: "offline",
-			 text);
+	if (n->said != code || n->said_login != login)
+		node_say(n, "%s: %s", login ? "login required" : "offline", text);
 	n->said = code;
+	n->said_login = login;
 }
 
 /* A server's answer is taken only for the identity this database is bound to. */

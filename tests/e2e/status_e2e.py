@@ -218,6 +218,9 @@ class WithAServer(Case):
         self.stack.neapd("user", "passwd", "login", "--password-file", str(new))
         d.sql("INSERT INTO items VALUES (6, 'kept', 60)")
         self.expect(d, "login-required", 4, "the server refused this device's login", "neap init")
+        # The broker refused first, with the same code.
+        log = self.stack.dir / "agent-d1.log"
+        wait_for("the log to say so", lambda: "login required: " in log.read_text())
         self.assertIn("login required", d.sync(code=4))
         self.assertEqual(d.status()["pending_rows"], 1)
         # The agent takes up the new login by itself.
